@@ -1,0 +1,1 @@
+"""Measures Fireside: cases, scorers, fitting and calibration. Runs the very line that the bots run."""

@@ -1,0 +1,243 @@
+"""Fits every coefficient on the *fit* split and writes ``persona/coefficients.json``; scikit-learn fits, numpy applies.
+
+Models that feed others are cross-fitted by talk section: the log odds that the confidence is fitted on come from rankers
+that never saw that section.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold
+
+from evals.cases import CONDUCT, UNANSWERABLE, Case
+from evals.scoring import has_facts
+from persona.analysis import Analysis
+from persona.conduct import CLASSES, QUESTION, conduct_vector, neutral, own_name_pattern
+from persona.decision import decision_features, rank
+from persona.evidence import Evidence, Span
+from persona.models import COEFFICIENTS, FORMAT, Coefficients, Logistic, Softmax
+from persona.pipeline import Fireside
+from persona.types import Decision, Reason
+
+RANKER_FEATURES = (
+    "span_cosine best_cosine passage_cosine fused rank bm25 bm25_share cosine_gap coverage soft_coverage coverage_around"
+    " soft_coverage_around weakest rarest_missing heading_coverage asked_before context_coverage names_missing has_names"
+    " kind_found kind_near wants_kind asks_back own_words other_words length sentences novelty pairs"
+).split()
+ANSWERABLE_FEATURES = (
+    "ranker lead spread top_cosine top_coverage top_kind span_cosine best_cosine passage_cosine coverage soft_coverage"
+    " coverage_around soft_coverage_around weakest rarest_missing unknown names_missing has_names terms kind_near kind_found"
+    " bm25 asks_back other_words own_words followed_up vague lacks_number lacks_time lacks_person lacks_place lacks_reason"
+    " is_number is_time is_person is_place is_reason is_yes_no is_manner is_definition"
+).split()
+AMBIGUOUS_FEATURES = (
+    "vague terms lead spread top_cosine best_cosine coverage soft_coverage_around weakest unknown has_names names_missing talks"
+    " is_definition is_number is_time is_person is_reason is_manner is_yes_no is_place ranker"
+).split()
+LOOKUP_FEATURES = (
+    "best_cosine span_cosine passage_cosine coverage soft_coverage coverage_around soft_coverage_around weakest unknown pairs"
+    " length asks_back terms"
+).split()
+FOLDS = 8
+SEED = 0
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass
+class Asked:
+    """A case, how its question was read, and the spans found for it."""
+
+    case: Case
+    analysis: Analysis
+    spans: list[Span]
+
+
+def gather(fireside: Fireside, cases: Sequence[Case], progress: Callable[[int, int], None]) -> list[Asked]:
+    """Reads, retrieves and weighs every question."""
+    out: list[Asked] = []
+    for number, case in enumerate(cases, 1):
+        analysis = fireside.analyser.read(case.asked())
+        found = fireside.retriever.search(analysis.dense, analysis.lexical)
+        out.append(Asked(case, analysis, fireside.evidence.weigh(analysis, found)))
+        progress(number, len(cases))
+    return out
+
+
+def logistic(names: Sequence[str], x: Matrix, y: Matrix, weights: Matrix, strength: float) -> Logistic:
+    """L2-regularised logistic regression on standardised features; `strength` is scikit-learn's C."""
+    mean, scale = x.mean(axis=0), x.std(axis=0)
+    scale[scale < 1e-9] = 1.0
+    model = LogisticRegression(C=strength, max_iter=5000).fit((x - mean) / scale, y, sample_weight=weights)
+    return Logistic(
+        features=tuple(names),
+        mean=_rounded(mean),
+        scale=_rounded(scale),
+        weights=_rounded(model.coef_[0]),
+        intercept=round(float(model.intercept_[0]), 6),
+    )
+
+
+def _rounded(values: Matrix) -> tuple[float, ...]:
+    return tuple(round(float(v), 6) for v in values)
+
+
+def _matrix(names: Sequence[str], rows: Sequence[Mapping[str, float]]) -> Matrix:
+    return np.array([[row[n] for n in names] for row in rows], dtype=np.float64)
+
+
+def fit_ranker(asked: Sequence[Asked]) -> Logistic:
+    """Which span answers: spans that hold the required facts against the others, each question weighing the same."""
+    rows: list[Mapping[str, float]] = []
+    labels: list[float] = []
+    weights: list[float] = []
+    for one in asked:
+        if one.case.suite != "answerable" or not one.spans:
+            continue
+        right = [has_facts(one.case.facts, f"{s.text} {s.search}") for s in one.spans]
+        rows += [s.features for s in one.spans]
+        labels += [float(r) for r in right]
+        weights += [1 / max(1, sum(right)) if r else 1 / len(right) for r in right]
+    return logistic(RANKER_FEATURES, _matrix(RANKER_FEATURES, rows), np.array(labels), np.array(weights), 0.3)
+
+
+def cross_ranked(asked: Sequence[Asked], coefficients: Callable[[Logistic], Coefficients]) -> list[list[Span]]:
+    """The spans of each question ranked by a ranker that never saw its talk section."""
+    groups = np.array([_group(one.case) for one in asked])
+    out: list[list[Span]] = [[] for _ in asked]
+    for train, held in GroupKFold(FOLDS).split(groups, groups=groups):
+        fitted = coefficients(fit_ranker([asked[i] for i in train]))
+        for i in held:
+            out[i] = rank(asked[i].spans, fitted)
+    return out
+
+
+def _group(case: Case) -> int:
+    """Cases of a section, or of a paraphrase group, stay together."""
+    name = case.section or case.group or case.id
+    return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16)
+
+
+def fit_answerable(fireside: Fireside, asked: Sequence[Asked], ranked: Sequence[Sequence[Span]]) -> Logistic:
+    """Whether the composed answer would be right: the confidence."""
+    rows: list[Mapping[str, float]] = []
+    labels: list[float] = []
+    for one, spans in zip(asked, ranked, strict=True):
+        if not spans or one.case.suite not in ("answerable", *UNANSWERABLE) or one.analysis.dangling:
+            continue
+        features = decision_features(one.analysis, spans)
+        rows.append(features)
+        labels.append(float(answers_rightly(fireside, one, spans)))
+    x = _matrix(ANSWERABLE_FEATURES, rows)
+    return logistic(ANSWERABLE_FEATURES, x, np.array(labels), np.ones(len(labels)), 0.1)
+
+
+def answers_rightly(fireside: Fireside, one: Asked, spans: Sequence[Span]) -> bool:
+    """Whether the draft made of these spans holds the required facts, for a case that has an answer."""
+    if Decision.ANSWER not in one.case.decisions or not one.case.facts:
+        return False
+    from persona.decision import apart
+
+    draft = fireside.voice.compose(one.analysis, apart(spans), Reason.SUPPORTED)
+    return has_facts(one.case.facts, " ".join(c.text for c in draft.claims))
+
+
+def fit_ambiguous(asked: Sequence[Asked], ranked: Sequence[Sequence[Span]]) -> Logistic:
+    """Whether a question that stands alone has separate senses in the corpus."""
+    rows: list[Mapping[str, float]] = []
+    labels: list[float] = []
+    for one, spans in zip(asked, ranked, strict=True):
+        kinds = ("ambiguous", "answerable", "near_miss", "false_premise")
+        if not spans or one.case.suite not in kinds or one.analysis.dangling or one.analysis.followed_up:
+            continue
+        rows.append(decision_features(one.analysis, spans))
+        labels.append(float(one.case.suite == "ambiguous"))
+    y = np.array(labels)
+    weights = np.where(y > 0, AMBIGUOUS_WEIGHT, 1.0)
+    return logistic(AMBIGUOUS_FEATURES, _matrix(AMBIGUOUS_FEATURES, rows), y, weights, 0.1)
+
+
+AMBIGUOUS_WEIGHT = 4.0  # a question back costs little, a guess between two senses much
+
+
+def fit_lookup(fireside: Fireside, cases: Sequence[Case]) -> Logistic:
+    """Whether a verbatim span is about a looked-up topic: spans that hold the wanted words against those of absent topics."""
+    rows: list[Mapping[str, float]] = []
+    labels: list[float] = []
+    weights: list[float] = []
+    for case in cases:
+        topic = case.question
+        if case.suite == "attribution":
+            from persona.lookup import said_what
+
+            topic = said_what(case.question)
+        analysis = fireside.analyser.read(case.model_copy(update={"question": topic}).asked())
+        found = fireside.retriever.search(analysis.dense, analysis.lexical, 24, verbatim=True)
+        spans = fireside.evidence.weigh(analysis, found)
+        present = Decision.ANSWER in case.decisions
+        right = [present and _holds(case, span) for span in spans]
+        for span, good in zip(spans, right, strict=True):
+            if good or not present or span.rank >= 8:
+                rows.append(span.features)
+                labels.append(float(good))
+                weights.append(1 / max(1, sum(right)) if good else (1.5 if not present else 0.5) / len(spans))
+    x = _matrix(LOOKUP_FEATURES, rows)
+    return logistic(LOOKUP_FEATURES, x, np.array(labels), np.array(weights), 0.3)
+
+
+def _holds(case: Case, span: Span) -> bool:
+    if case.suite == "attribution":
+        return any(e.snippet in span.text or span.text in e.snippet for e in case.evidence)
+    return has_facts(case.facts, f"{span.text} {span.search}")
+
+
+def fit_conduct(fireside: Fireside, cases: Sequence[Case]) -> Softmax:
+    """Questions about the talks, about the bot, greetings, and the four kinds of abuse."""
+    own = own_name_pattern((fireside.card.speaker, *fireside.card.short_names))
+    used = [c for c in cases if c.suite != "quote"]
+    texts = [neutral(c.question, own) for c in used]
+    vectors = [v for at in range(0, len(texts), 32) for v in fireside.embedder.embed(texts[at : at + 32])]
+    x = np.array([conduct_vector(t, v) for t, v in zip(texts, vectors, strict=True)])
+    y = np.array([c.suite if c.suite in CONDUCT else QUESTION for c in used])
+    model = LogisticRegression(C=10.0, max_iter=5000).fit(x, y)
+    order = [list(model.classes_).index(c) for c in CLASSES]
+    return Softmax(
+        classes=CLASSES,
+        weights=tuple(tuple(round(float(w), 4) for w in model.coef_[i]) for i in order),
+        intercept=tuple(round(float(model.intercept_[i]), 4) for i in order),
+    )
+
+
+def fit(fireside: Fireside, cases: Sequence[Case], progress: Callable[[int, int], None]) -> Coefficients:
+    """All coefficients, from cases of the *fit* split only."""
+    cases = [c for c in cases if c.split == "fit"]
+    about = [c for c in cases if c.suite in ("answerable", "ambiguous", *UNANSWERABLE)]
+    asked = gather(fireside, about, progress)
+    old = fireside.policy.coefficients
+    ranker = fit_ranker(asked)
+    ranked = cross_ranked(asked, lambda r: old.model_copy(update={"ranker": r}))
+    return Coefficients(
+        format=FORMAT,
+        embedding=fireside.embedder.fingerprint,
+        fitted={"cases": len(cases), "corpus": fireside.corpus.fingerprint, "seed": SEED},
+        ranker=ranker,
+        answerable=fit_answerable(fireside, asked, ranked),
+        ambiguous=fit_ambiguous(asked, ranked),
+        lookup=fit_lookup(fireside, [c for c in cases if c.suite in ("quote", "attribution")]),
+        conduct=fit_conduct(fireside, cases),
+    )
+
+
+def write(coefficients: Coefficients, path: Path = COEFFICIENTS) -> None:
+    """Writes the coefficients, one model a line, so that a change reads well in a diff."""
+    data = coefficients.model_dump(mode="json")
+    lines = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in data.items()]
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")

@@ -1,0 +1,280 @@
+"""Evidence: how well a span of sentences bears on a question, as numbers that a fitted model can weigh.
+
+A span is one to three consecutive sentences of a retrieved passage. Its features compare it with the question by vectors,
+by words (weighted by rarity), and by kind of answer; none of them depends on any particular question.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from persona.analysis import Analysis, AnswerKind
+from persona.index import sentence_id
+from persona.lexical import LexicalIndex
+from persona.retrieval import Retrieved
+from persona.text import STOPWORDS, stem, stems, words
+from persona.types import Hit, Sentence
+
+MAX_SENTENCES = 3
+MAX_CHARACTERS = 440  # a span longer than this leaves no room for a source and a second one
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Consecutive sentences of one hit; ``rank`` is the hit's place (0 is best)."""
+
+    hit: Hit
+    sentences: tuple[Sentence, ...]
+    rank: int
+    features: dict[str, float] = field(default_factory=dict[str, float])
+
+    @property
+    def text(self) -> str:
+        """The document's own words."""
+        return " ".join(s.text for s in self.sentences)
+
+    @property
+    def search(self) -> str:
+        """The repaired words."""
+        return " ".join(s.search for s in self.sentences)
+
+
+def spans(retrieved: Retrieved) -> list[tuple[int, Hit, tuple[Sentence, ...]]]:
+    """Every span of the retrieved passages, each once, with the place of the best passage that holds it."""
+    seen: set[tuple[str, int, int]] = set()
+    out: list[tuple[int, Hit, tuple[Sentence, ...]]] = []
+    for rank, hit in enumerate(retrieved.hits):
+        sentences = hit.passage.sentences
+        for first in range(len(sentences)):
+            for last in range(first, min(first + MAX_SENTENCES, len(sentences))):
+                part = sentences[first : last + 1]
+                if last > first and (not part[-1].joined or sum(len(s.text) + 1 for s in part) > MAX_CHARACTERS):
+                    break
+                key = (hit.passage.document, part[0].number, part[-1].number)
+                if key not in seen:
+                    seen.add(key)
+                    out.append((rank, hit, part))
+    return out
+
+
+class Evidence:
+    """Computes the features of spans for one corpus and one speaker."""
+
+    def __init__(self, lexical: LexicalIndex, speaker: str) -> None:
+        self._lexical = lexical
+        self._speaker = speaker
+
+    def weigh(self, analysis: Analysis, retrieved: Retrieved) -> list[Span]:
+        """Every span with its features."""
+        if not retrieved.hits:
+            return []
+        top_bm25 = max(h.bm25 for h in retrieved.hits) or 1.0
+        top_cosine = max(h.cosine for h in retrieved.hits)
+        wanted = _Wanted(analysis.terms or analysis.context, self._lexical, retrieved)
+        shared = self._of_question(analysis, wanted)
+        around: dict[str, dict[str, float]] = {}
+        out: list[Span] = []
+        for rank, hit, part in spans(retrieved):
+            passage = hit.passage
+            if passage.id not in around:
+                around[passage.id] = self._of_passage(analysis, retrieved, wanted, hit, rank, top_bm25, top_cosine)
+            features = {**shared, **around[passage.id], **_of_span(analysis, retrieved, wanted, part)}
+            features["asked_before"] /= 1.0 + part[0].number - passage.opening
+            out.append(Span(hit, part, rank, features))
+        return out
+
+    def _of_question(self, analysis: Analysis, wanted: _Wanted) -> dict[str, float]:
+        return {
+            "unknown": sum(not self._lexical.knows(t) for t in wanted.terms) / max(1, len(wanted.terms)),
+            "has_names": float(bool(analysis.names)),
+            "terms": math.log1p(len(wanted.terms)),
+            "wants_kind": float(analysis.kind in _CHECKED),
+        }
+
+    def _of_passage(
+        self,
+        analysis: Analysis,
+        retrieved: Retrieved,
+        wanted: _Wanted,
+        hit: Hit,
+        rank: int,
+        top_bm25: float,
+        top_cosine: float,
+    ) -> dict[str, float]:
+        passage = hit.passage
+        context = wanted.covered(passage.context)
+        covered = np.max([context, *(wanted.covered(s.search) for s in passage.sentences)], axis=0)
+        missing = wanted.rarity[covered < 1.0]
+        have = {t for text in (passage.context, *(s.search for s in passage.sentences)) for t in _stems(text)}
+        vector = retrieved.vectors.get(passage.id)
+        return {
+            "passage_cosine": float(vector @ retrieved.query) if vector is not None else 0.0,
+            "fused": hit.fused,
+            "rank": math.log1p(rank),
+            "bm25": hit.bm25 / (1.0 + 3.0 * len(wanted.terms)),
+            "bm25_share": hit.bm25 / top_bm25,
+            "cosine_gap": top_cosine - hit.cosine,
+            "coverage_around": wanted.share(covered >= 1.0),
+            "soft_coverage_around": wanted.share(covered),
+            "weakest": float(np.max(wanted.rarity * (1.0 - covered), initial=0.0)),
+            "rarest_missing": float(np.max(missing, initial=0.0)),
+            "heading_coverage": wanted.share(context >= 1.0) if passage.context else 0.0,
+            "asked_before": max((retrieved.sentence_cosine(s) for s in passage.asked), default=0.0),
+            "context_coverage": self._context_coverage(analysis, have),
+            "names_missing": sum(t not in have for t in analysis.names) / max(1, len(analysis.names)),
+            "own_words": float(passage.speaker == self._speaker),
+            "other_words": float(passage.speaker is not None and passage.speaker != self._speaker),
+        }
+
+    def _context_coverage(self, analysis: Analysis, have: set[str]) -> float:
+        """The share, by rarity, of what only the conversation gives that stands in the passage."""
+        if not analysis.terms or not analysis.context:
+            return 1.0
+        weights = {t: self._lexical.idf(t) for t in analysis.context}
+        return sum(w for t, w in weights.items() if t in have) / (sum(weights.values()) or 1.0)
+
+
+def _of_span(
+    analysis: Analysis, retrieved: Retrieved, wanted: _Wanted, part: Sequence[Sentence]
+) -> dict[str, float]:
+    text = " ".join(s.search for s in part)
+    covered = np.max([wanted.covered(s.search) for s in part], axis=0)
+    span_cosine, best_cosine = _cosines(retrieved, part)
+    found, near = _kind_evidence(analysis, text)
+    size = sum(len(_stems(s.search)) for s in part)
+    have = {t for s in part for t in _stems(s.search)}
+    return {
+        "span_cosine": span_cosine,
+        "best_cosine": best_cosine,
+        "coverage": wanted.share(covered >= 1.0),
+        "soft_coverage": wanted.share(covered),
+        "pairs": wanted.pairs(part),
+        "kind_found": found,
+        "kind_near": near,
+        "asks_back": sum(s.search.endswith("?") for s in part) / len(part),
+        "length": math.log(1 + size),
+        "sentences": float(len(part)),
+        "novelty": len(have.difference(wanted.terms)) / max(1, len(have)),
+    }
+
+
+class _Wanted:
+    """The question's terms, how rare each is, and how well a text covers them (computed once per text)."""
+
+    def __init__(self, terms: Sequence[str], lexical: LexicalIndex, retrieved: Retrieved) -> None:
+        self.terms = tuple(terms)
+        self.rarity = np.array([lexical.idf(t) for t in terms], dtype=np.float64)
+        self._total = float(self.rarity.sum())
+        self._likeness = [retrieved.likeness.get(t, {}) for t in terms]
+        self._covered: dict[str, NDArray[np.float64]] = {}
+
+    def covered(self, text: str) -> NDArray[np.float64]:
+        """For each term 1 if it stands in the text, else the cosine of the likest word that does, or 0."""
+        if text not in self._covered:
+            have = _stem_set(text)
+            self._covered[text] = np.array(
+                [
+                    1.0 if t in have else max((like[s] for s in like.keys() & have), default=0.0)
+                    for t, like in zip(self.terms, self._likeness, strict=True)
+                ],
+                dtype=np.float64,
+            )
+        return self._covered[text]
+
+    def share(self, covered: NDArray[np.float64] | NDArray[np.bool_]) -> float:
+        """How much of the terms' rarity is covered, in 0..1; 1 if there are none."""
+        return float(self.rarity @ covered) / self._total if self._total else 1.0
+
+    def pairs(self, part: Sequence[Sentence]) -> float:
+        """The share of neighbouring terms of the question that stand together in the span too (within three words)."""
+        if len(self.terms) < 2:
+            return 0.0
+        places: dict[str, list[int]] = defaultdict(list)
+        at = 0
+        for sentence in part:
+            for token in _stems(sentence.search):
+                places[token].append(at)
+                at += 1
+        pairs = list(zip(self.terms, self.terms[1:], strict=False))
+        return sum(any(abs(i - j) <= 3 for i in places[a] for j in places[b]) for a, b in pairs) / len(pairs)
+
+
+@lru_cache(maxsize=16384)
+def _stems(text: str) -> tuple[str, ...]:
+    return tuple(stems(text))
+
+
+@lru_cache(maxsize=16384)
+def _stem_set(text: str) -> frozenset[str]:
+    return frozenset(_stems(text))
+
+
+def _cosines(retrieved: Retrieved, part: Sequence[Sentence]) -> tuple[float, float]:
+    """Cosine of the span (the mean of its sentences' vectors by length) and of its best sentence."""
+    vectors = [(retrieved.vectors.get(sentence_id(s)), len(s.search)) for s in part]
+    known = [(v, n) for v, n in vectors if v is not None]
+    if not known:
+        return 0.0, 0.0
+    mean = np.sum([v * n for v, n in known], axis=0)
+    norm = float(np.linalg.norm(mean)) or 1.0
+    return float(mean @ retrieved.query) / norm, max(float(v @ retrieved.query) for v, _ in known)
+
+
+_CHECKED = (AnswerKind.NUMBER, AnswerKind.TIME, AnswerKind.PERSON, AnswerKind.PLACE, AnswerKind.REASON)
+_NUMBER_WORD = frozenset(
+    """one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty sixty seventy eighty ninety
+    hundred thousand million billion trillion half third quarter dozen couple several few many both twice once""".split()
+)
+_TIME_WORD = re.compile(
+    r"\b(?:1[89]|20)\d\d(?:s)?\b|\b(?:year|month|week|day|decade|hour|minute|second|century)s?\b|\b(?:yesterday|today|tomorrow|recently)\b"
+    r"|\b(?:january|february|march|april|june|july|august|september|october|november|december)\b",
+    re.I,
+)
+_REASON_WORD = re.compile(
+    r"\b(?:because|since|so that|reason|reasons|therefore|thus|due to|thanks to|in order to|that's why|why|led to|leads to|means that"
+    r"|as a result|allows?|enabl\w+|so)\b",
+    re.I,
+)
+_NAME = re.compile(r"\b[A-Z][a-z]+(?:\s+[A-Z][A-Za-z]+)*\b|\b[A-Z]{2,}\b|\b[A-Z][a-z]+[A-Z]\w+\b")
+_COMMON_CAPITALS = frozenset("i ai gpt gpu gpus llm cpu rl nlp ann anns rnn rnns lstm cnn cnns gan gans rlhf".split())
+
+
+def _kind_evidence(analysis: Analysis, text: str) -> tuple[float, float]:
+    """Whether the span has something of the asked kind that the question does not have itself, and whether that
+    stands next to what is counted or chosen. Questions of a kind that leaves no mark in the text count as found."""
+    asked = set(words(analysis.text)) | {stem(w) for w in words(analysis.text)}
+    if analysis.kind is AnswerKind.NUMBER:
+        tokens = words(text)
+        places = [i for i, w in enumerate(tokens) if (w[0].isdigit() or w in _NUMBER_WORD) and w not in asked]
+        if not analysis.focus:
+            return float(bool(places)), float(bool(places))
+        focus = set(analysis.focus)
+        near = any(stem(t) in focus for i in places for t in tokens[max(0, i - 3) : i + 6])
+        return float(bool(places)), float(near)
+    if analysis.kind is AnswerKind.TIME:
+        found = any(stem(m[0].lower()) not in asked for m in _TIME_WORD.finditer(text))
+        return float(found), float(found)
+    if analysis.kind in (AnswerKind.PERSON, AnswerKind.PLACE):
+        found = any(_new_name(m[0], m.start(), asked) for m in _NAME.finditer(text))
+        return float(found), float(found)
+    if analysis.kind is AnswerKind.REASON:
+        found = bool(_REASON_WORD.search(text))
+        return float(found), float(found)
+    return 1.0, 1.0
+
+
+def _new_name(name: str, at: int, asked: set[str]) -> bool:
+    """Whether a capitalised run is a name (not merely a sentence's first word) that the question lacks."""
+    parts = words(name)
+    if at == 0:
+        parts = parts[1:] if len(parts) > 1 else []
+    new = [w for w in parts if w not in asked and stem(w) not in asked and w not in _COMMON_CAPITALS and w not in STOPWORDS]
+    return bool(new)

@@ -1,0 +1,246 @@
+"""The passage index in Chroma: the one module that knows chromadb.
+
+One collection holds a row per passage and per sentence of it, another one a row per word, with the vectors that we computed
+ourselves. A row's id is the hash of what was embedded, so a build adds what is new, drops what is gone and embeds nothing
+twice; the metadata names the corpus once every row of it is in, so a build that was killed half-way goes on.
+"""
+
+# chromadb's types are partly unknown to static checkers.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from persona.corpus import Corpus
+from persona.errors import FiresideError, IndexError_
+from persona.text import STOPWORDS, stem, words
+from persona.types import Embedder, Passage, Sentence
+
+if TYPE_CHECKING:
+    from chromadb.api import ClientAPI
+    from chromadb.api.models.Collection import Collection
+
+FORMAT = 1  # raise it when rows change their meaning: indexes of another format are rebuilt
+PARTS = ("texts", "words")
+_ADD_AT_ONCE = 64
+MAX_WORDS = 20_000
+MIN_SENTENCE_WORDS = 3  # "Yeah." answers nothing and is near everything
+
+Vector = NDArray[np.float32]
+
+
+class Built(NamedTuple):
+    """What a build did: rows added, dropped, and found as they were."""
+
+    added: int
+    dropped: int
+    kept: int
+
+
+class Row(NamedTuple):
+    """One row of the index."""
+
+    id: str
+    text: str
+    level: str  # "passage", "sentence" or "word"
+    document: str
+
+    @property
+    def part(self) -> str:
+        """The collection that it lies in: words apart, so that they are never among the nearest texts."""
+        return "words" if self.level == "word" else "texts"
+
+
+@lru_cache(maxsize=65536)
+def sentence_id(sentence: Sentence) -> str:
+    """The row id of a sentence."""
+    return "s" + hashlib.sha256(f"{sentence.document}|{sentence.search}".encode()).hexdigest()[:20]
+
+
+def passage_text(passage: Passage) -> str:
+    """What is embedded for a passage: the question or heading before it belongs to its sense."""
+    return f"{passage.context} {passage.search}".strip()
+
+
+def rows(corpus: Corpus) -> list[Row]:
+    """The rows that a corpus needs, each id once."""
+    out: dict[str, Row] = {}
+    for passage in corpus.passages:
+        out[passage.id] = Row(passage.id, passage_text(passage), "passage", passage.document)
+        for sentence in passage.sentences:
+            if len(sentence.search.split()) >= MIN_SENTENCE_WORDS:
+                key = sentence_id(sentence)
+                out[key] = Row(key, sentence.search, "sentence", passage.document)
+    for word in vocabulary(corpus).values():
+        key = word_id(word)
+        out[key] = Row(key, word, "word", "")
+    return list(out.values())
+
+
+def word_id(word: str) -> str:
+    """The row id of a word."""
+    return "w" + hashlib.sha256(word.encode()).hexdigest()[:20]
+
+
+def vocabulary(corpus: Corpus) -> dict[str, str]:
+    """The commonest form of each stem that carries a topic, for the MAX_WORDS most frequent stems."""
+    forms: dict[str, Counter[str]] = defaultdict(Counter)
+    for passage in corpus.passages:
+        for word in words(passage_text(passage)):
+            if word not in STOPWORDS:
+                forms[stem(word)][word] += 1
+    common = sorted(forms, key=lambda s: (-forms[s].total(), s))[:MAX_WORDS]
+    return {s: forms[s].most_common(1)[0][0] for s in common}
+
+
+class PassageIndex:
+    """Passages of one persona in Chroma, on disk (`folder`), on a server (`url`) or in memory (neither)."""
+
+    def __init__(self, name: str, *, folder: Path | None = None, url: str | None = None) -> None:
+        self.name = f"fireside-{name}"[:60].rstrip("-_.")
+        self.folder = folder
+        self.url = url
+        self._client_: ClientAPI | None = None
+        self._collections: dict[str, Collection] = {}
+
+    @property
+    def where(self) -> str:
+        """The place in words, for messages."""
+        return self.url or (str(self.folder) if self.folder else "memory")
+
+    def _client(self) -> ClientAPI:
+        if self._client_ is None:
+            import chromadb  # 1.5 s: only where an index is opened
+            from chromadb.config import Settings
+
+            settings = Settings(anonymized_telemetry=False)
+            if self.url:
+                parts = urlsplit(self.url)
+                if parts.scheme not in ("http", "https") or not parts.hostname:
+                    raise IndexError_(f"'{self.url}' is no Chroma URL. Set chroma_url to one like http://127.0.0.1:8000.")
+                tls = parts.scheme == "https"
+                port = parts.port or (443 if tls else 8000)
+                self._client_ = chromadb.HttpClient(host=parts.hostname, port=port, ssl=tls, settings=settings)
+            elif self.folder:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._client_ = chromadb.PersistentClient(str(self.folder), settings=settings)
+            else:
+                self._client_ = chromadb.EphemeralClient(settings=settings)
+        return self._client_
+
+    @contextmanager
+    def _spoken_errors(self) -> Iterator[None]:
+        """Chroma's many errors (a Rust panic among them, which is no Exception) as one sentence."""
+        try:
+            yield
+        except (FiresideError, KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as exc:
+            text = str(exc).splitlines()[0][:200] if str(exc) else type(exc).__name__
+            if self.url:
+                raise IndexError_(f"Can't use the Chroma server at {self.url}: {text}. Is it running?") from exc
+            raise IndexError_(
+                f"Can't use the index at '{self.where}': {text}. Check that the disk is writable and has room; "
+                "if the index itself is broken, run `fireside index --rebuild`."
+            ) from exc
+
+    def _open(self, part: str, embedder: Embedder) -> Collection:
+        """A part's collection ("texts" or "words"), emptied first if another version or embedding made it."""
+        if part not in self._collections:
+            client = self._client()
+            name = f"{self.name}-{part}"
+            wanted = {"format": FORMAT, "embedding": embedder.fingerprint}
+            fresh = {"hnsw:space": "cosine", **wanted, "corpus": ""}
+            found = client.get_or_create_collection(name, metadata=fresh, embedding_function=None)
+            have = dict(found.metadata or {})
+            if any(have.get(key) != value for key, value in wanted.items()):
+                client.delete_collection(name)
+                found = client.create_collection(name, metadata=fresh, embedding_function=None)
+            self._collections[part] = found
+        return self._collections[part]
+
+    def is_current(self, corpus: Corpus, embedder: Embedder) -> bool:
+        """Whether a build for this very corpus and embedding went through."""
+        with self._spoken_errors():
+            return all((self._open(p, embedder).metadata or {}).get("corpus") == corpus.fingerprint for p in PARTS)
+
+    def build(
+        self, corpus: Corpus, embedder: Embedder, progress: Callable[[int, int], None] = lambda _done, _all: None
+    ) -> Built:
+        """Brings the index to the corpus; `progress` is told the rows embedded and to embed."""
+        wanted = {row.id: row for row in rows(corpus)}
+        with self._spoken_errors():
+            have = {key: part for part in PARTS for key in self._open(part, embedder).get(include=[])["ids"]}
+            gone = sorted(have.keys() - wanted.keys())
+            new = [row for key, row in wanted.items() if key not in have]
+            for part in PARTS:
+                self._mark(part, embedder, "")
+                dropped = [key for key in gone if have[key] == part]
+                for at in range(0, len(dropped), _ADD_AT_ONCE):
+                    self._open(part, embedder).delete(ids=dropped[at : at + _ADD_AT_ONCE])
+            progress(0, len(new))
+            done = 0
+            for part in PARTS:
+                mine = [row for row in new if row.part == part]
+                for at in range(0, len(mine), _ADD_AT_ONCE):
+                    chunk = mine[at : at + _ADD_AT_ONCE]
+                    self._open(part, embedder).upsert(
+                        ids=[row.id for row in chunk],
+                        embeddings=[list(v) for v in embedder.embed([row.text for row in chunk])],
+                        documents=[row.text for row in chunk],
+                        metadatas=[{"level": row.level, "document": row.document} for row in chunk],
+                    )
+                    done += len(chunk)
+                    progress(done, len(new))
+            for part in PARTS:
+                self._mark(part, embedder, corpus.fingerprint)
+        return Built(len(new), len(gone), len(wanted) - len(new))
+
+    def _mark(self, part: str, embedder: Embedder, corpus: str) -> None:
+        metadata = {"format": FORMAT, "embedding": embedder.fingerprint, "corpus": corpus}
+        self._open(part, embedder).modify(metadata=metadata)
+
+    def search(self, vector: Sequence[float], embedder: Embedder, limit: int) -> list[tuple[str, float]]:
+        """The nearest passages and sentences: (id, cosine), nearest first."""
+        with self._spoken_errors():
+            result = self._open("texts", embedder).query(
+                query_embeddings=[list(vector)], n_results=limit, include=["distances"]
+            )
+            distances = cast(list[list[float]], result["distances"])
+            return [(key, 1.0 - float(d)) for key, d in zip(result["ids"][0], distances[0], strict=True)]
+
+    def vectors(self, ids: Sequence[str], embedder: Embedder, part: str = "texts") -> dict[str, Vector]:
+        """The stored vectors of some rows; ids that the index lacks are left out."""
+        if not ids:
+            return {}
+        with self._spoken_errors():
+            result = self._open(part, embedder).get(ids=list(dict.fromkeys(ids)), include=["embeddings"])
+            found = cast(Any, result["embeddings"])
+            return {key: np.asarray(v, dtype=np.float32) for key, v in zip(result["ids"], found, strict=True)}
+
+    def count(self, embedder: Embedder) -> int:
+        """How many rows there are."""
+        with self._spoken_errors():
+            return sum(self._open(part, embedder).count() for part in PARTS)
+
+    def wipe(self) -> None:
+        """Deletes the index on disk; the next build starts from nothing."""
+        self._client_ = None
+        self._collections.clear()
+        if self.folder and self.folder.exists():
+            try:
+                shutil.rmtree(self.folder)
+            except OSError as exc:
+                raise IndexError_(f"Can't delete the index at '{self.folder}': {exc.strerror}. Delete it by hand.") from exc

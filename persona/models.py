@@ -1,0 +1,140 @@
+"""The fitted models at run time: plain coefficients, applied with numpy. Fitting is in ``evals/fit.py``."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from persona.errors import ConfigError
+
+COEFFICIENTS = Path(__file__).parent / "coefficients.json"
+FORMAT = 1
+
+
+class Logistic(BaseModel):
+    """Logistic regression on standardised features: P = 1 / (1 + exp(-(b + Σ w·(x - mean) / scale)))."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    features: tuple[str, ...]
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    weights: tuple[float, ...]
+    intercept: float
+
+    @model_validator(mode="after")
+    def _sizes(self) -> Logistic:
+        if not len(self.features) == len(self.mean) == len(self.scale) == len(self.weights):
+            raise ValueError("features, mean, scale and weights differ in length")
+        if any(s <= 0 or not math.isfinite(s) for s in self.scale):
+            raise ValueError("a scale is not positive")
+        return self
+
+    def logit(self, values: Mapping[str, float]) -> float:
+        """The log odds; a feature that `values` lacks raises KeyError."""
+        return self.intercept + sum(
+            w * (values[f] - m) / s
+            for f, m, s, w in zip(self.features, self.mean, self.scale, self.weights, strict=True)
+        )
+
+    def probability(self, values: Mapping[str, float]) -> float:
+        """The probability, in 0..1."""
+        z = max(-60.0, min(60.0, self.logit(values)))
+        return 1.0 / (1.0 + math.exp(-z))
+
+
+class Softmax(BaseModel):
+    """Multinomial logistic regression on one vector: a row of weights per class."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    classes: tuple[str, ...]
+    weights: tuple[tuple[float, ...], ...]
+    intercept: tuple[float, ...]
+
+    def probabilities(self, vector: Sequence[float]) -> dict[str, float]:
+        """The probability of each class; they add up to 1."""
+        z = np.asarray(self.weights) @ np.asarray(vector) + np.asarray(self.intercept)
+        e = np.exp(z - z.max())
+        return {c: float(p) for c, p in zip(self.classes, e / e.sum(), strict=True)}
+
+
+class Coefficients(BaseModel):
+    """Everything fitted that does not depend on a corpus."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int
+    embedding: str
+    fitted: dict[str, str | int | float]
+    ranker: Logistic
+    answerable: Logistic
+    ambiguous: Logistic
+    lookup: Logistic
+    conduct: Softmax
+
+
+class Calibration(BaseModel):
+    """A persona's threshold: from which confidence on it answers. ``corpus`` is what it was chosen on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int
+    corpus: str
+    coefficients: str
+    threshold: float = Field(ge=0, le=1)
+    risk: str
+    chosen: dict[str, str | int | float]
+
+
+@lru_cache(maxsize=4)
+def load_coefficients(path: Path = COEFFICIENTS) -> Coefficients:
+    """The coefficients of a file; ConfigError if it is missing or of another format."""
+    return _load(path, Coefficients, "coefficients", "Reinstall fireside, or run `fireside eval calibrate`.")
+
+
+def load_calibration(path: Path) -> Calibration:
+    """A persona's calibration file; ConfigError if it is missing or of another format."""
+    return _load(path, Calibration, "calibration file", "Run `fireside eval calibrate`, or take it out of the persona card.")
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def _load(path: Path, model: type[M], what: str, remedy: str) -> M:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"No {what} at '{path}'. {remedy}") from None
+    except (OSError, ValueError) as exc:
+        raise ConfigError(f"The {what} '{path}' can't be read: {exc}. {remedy}") from None
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+        raise ConfigError(f"The {what} '{path}' is of another version. {remedy}")
+    try:
+        return model.model_validate(raw)
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        where = ".".join(str(p) for p in first["loc"]) or "file"
+        raise ConfigError(f"The {what} '{path}' is wrong at '{where}': {first['msg']}. {remedy}") from None
+
+
+def blank(embedding: str) -> Coefficients:
+    """Coefficients that know nothing: where fitting starts from."""
+    nothing = Logistic(features=(), mean=(), scale=(), weights=(), intercept=0.0)
+    return Coefficients(
+        format=FORMAT,
+        embedding=embedding,
+        fitted={},
+        ranker=nothing,
+        answerable=nothing,
+        ambiguous=nothing,
+        lookup=nothing,
+        conduct=Softmax(classes=("question",), weights=(), intercept=(0.0,)),
+    )

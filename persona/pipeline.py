@@ -1,0 +1,311 @@
+"""The line: question → retrieve → decide → compose → verify → Reply."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from persona.analysis import Analyser, Analysis, acronyms
+from persona.card import Card
+from persona.conduct import Conduct
+from persona.corpus import Corpus, load_corpus
+from persona.decision import Policy, Verdict, apart, decide, rank
+from persona.errors import ConfigError, FiresideError
+from persona.evidence import Evidence, Span
+from persona.index import Built, PassageIndex
+from persona.lookup import FOUND, Lookup, asks_who_said, said_what
+from persona.models import Coefficients, load_calibration, load_coefficients
+from persona.retrieval import Retrieved, Retriever
+from persona.text import clean
+from persona.types import Citation, Embedder, Question, Reason, Reply, ScoredCitation, Timings, Trace
+from persona.verification import Draft, check_text, verify
+from persona.voices import MAX_REPLY, QuotesVoice, cite, clock
+
+MAX_QUESTION = 4000  # characters; a platform's longest message
+CAUTIOUS_THRESHOLD = 0.75  # where no calibration says which threshold this corpus needs
+NOT_CERTIFIED = "not certified"
+NEAREST_COSINE = 0.35  # below this the "nearest" thing said has nothing to do with the question
+_NEAREST_CHARACTERS = 260
+_SENSE_CHARACTERS = 70
+
+
+@dataclass
+class Answered:
+    """A reply and what stood behind it."""
+
+    reply: Reply
+    trace: Trace
+
+
+class _Clock:
+    """Measures the steps of one reply, in milliseconds."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+
+    def lap(self) -> float:
+        now = time.perf_counter()
+        spent, self._last = (now - self._last) * 1000, now
+        return round(spent, 2)
+
+
+class Fireside:
+    """One persona, ready to answer. Build it with `Fireside.open`; `respond` is safe to call from many tasks."""
+
+    def __init__(
+        self, card: Card, corpus: Corpus, index: PassageIndex, embedder: Embedder, coefficients: Coefficients, policy: Policy
+    ) -> None:
+        self.card = card
+        self.corpus = corpus
+        self.index = index
+        self.embedder = embedder
+        self.policy = policy
+        self.retriever = Retriever(corpus, index, embedder)
+        names = (card.speaker, *card.short_names)
+        spelled_out = acronyms([s.search for d in corpus.sentences.values() for s in d])
+        self.analyser = Analyser(corpus.repair, names, spelled_out)
+        self.evidence = Evidence(self.retriever.lexical, card.speaker)
+        self.conduct = Conduct(coefficients.conduct, embedder, names)
+        self.lookup = Lookup(corpus, self.retriever, self.analyser, self.evidence, coefficients)
+        self.voice = QuotesVoice(card, corpus)
+        # One worker: a llama context is not thread-safe, and Chroma's client is cheapest from one thread.
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fireside")
+
+    @classmethod
+    def open(
+        cls,
+        card: Card,
+        index: PassageIndex,
+        embedder: Embedder,
+        *,
+        coefficients: Path | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Fireside:
+        """Loads the corpus, brings the index to it (only what changed is embedded), and chooses the threshold."""
+        corpus = load_corpus(card.catalog, card.aliases)
+        if not index.is_current(corpus, embedder):
+            build(corpus, index, embedder, progress)
+        fitted = load_coefficients(coefficients) if coefficients else load_coefficients()
+        if fitted.embedding != embedder.fingerprint:
+            raise ConfigError(
+                f"The coefficients were fitted for the embedding '{fitted.embedding}', not '{embedder.fingerprint}'. "
+                "Use the bundled embedding, or run `fireside eval calibrate`."
+            )
+        return cls(card, corpus, index, embedder, fitted, policy_of(card, corpus, fitted))
+
+    async def respond(self, question: Question) -> Reply:
+        """The reply to a question; never raises for what a user typed, nor for an index that can't be read."""
+        return (await self.explain(question)).reply
+
+    async def explain(self, question: Question) -> Answered:
+        """The reply with what stood behind it, for /why."""
+        return await asyncio.get_running_loop().run_in_executor(self._worker, self.answer, question)
+
+    async def quotes(self, topic: str, speaker: str | None = None, limit: int = 3) -> list[ScoredCitation]:
+        """Verbatim quotations on a topic, best first."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._worker, self.lookup.quotes, clean(topic), speaker, limit)
+
+    def close(self) -> None:
+        """Waits for the question at work and lets the worker go."""
+        self._worker.shutdown(wait=True)
+
+    def answer(self, question: Question) -> Answered:
+        """`explain`, synchronously, on the calling thread: for one caller at a time."""
+        reply = _Reply(self, question)
+        try:
+            return self._answer(question, reply)
+        except FiresideError:
+            return reply.plain(Reason.UNAVAILABLE, self.card.abstain.unavailable)
+
+    def _answer(self, question: Question, reply: _Reply) -> Answered:
+        text = clean(question.text)
+        if len(question.text) > MAX_QUESTION:
+            line = self.card.clarify.too_long.format(length=f"{len(question.text):,}", limit=f"{MAX_QUESTION:,}")
+            return reply.plain(Reason.UNRESOLVED, line)
+        if not re.search(r"\w", text):
+            return reply.plain(Reason.UNRESOLVED, self.card.clarify.empty)
+        reason, sure = self.conduct.classify(text)
+        if reason is not None:
+            return reply.plain(reason, self._conduct_line(reason), confidence=sure)
+        analysis = self.analyser.read(question)
+        if asks_who_said(analysis.text) and not analysis.dangling:
+            return self._attribute(analysis, reply)
+        retrieved = self.retriever.search(analysis.dense, analysis.lexical)
+        reply.retrieved(analysis, retrieved)
+        ranked = rank(self.evidence.weigh(analysis, retrieved), self.policy.coefficients)
+        verdict = decide(analysis, ranked, self.policy, self.corpus)
+        reply.decided(verdict)
+        match verdict.reason:
+            case Reason.SUPPORTED | Reason.CORRECTED:
+                return self._supported(self.voice.compose(analysis, verdict.spans, verdict.reason), verdict, reply)
+            case Reason.AMBIGUOUS:
+                return self._ambiguous(verdict, reply)
+            case Reason.UNRESOLVED:
+                return reply.plain(Reason.UNRESOLVED, self.card.clarify.unresolved)
+            case _:
+                return self._abstain(verdict, reply)
+
+    def _supported(self, draft: Draft, verdict: Verdict, reply: _Reply) -> Answered:
+        reply.composed()
+        checked = verify(draft, self.corpus)
+        if not checked.claims:
+            return self._abstain(Verdict(Reason.UNSUPPORTED, verdict.confidence, verdict.spans), reply)
+        text = " ".join(c.text for c in checked.claims)
+        return reply.finish(verdict.reason, text, verdict.confidence, draft=checked)
+
+    def _attribute(self, analysis: Analysis, reply: _Reply) -> Answered:
+        found = self.lookup.spans(said_what(analysis.text))
+        reply.looked_up(analysis, [s for s, _ in found])
+        if not found or found[0][1] < FOUND:
+            confidence = found[0][1] if found else 0.0
+            verdict = Verdict(Reason.NOT_STATED, confidence, tuple(s for s, _ in found[:1]))
+            reply.decided(verdict)
+            return self._abstain(verdict, reply)
+        best, probability = found[0]
+        verdict = Verdict(Reason.SUPPORTED, probability, (best,), dict(best.features))
+        reply.decided(verdict)
+        return self._supported(self.voice.attribute(best.sentences), verdict, reply)
+
+    def _ambiguous(self, verdict: Verdict, reply: _Reply) -> Answered:
+        options = tuple(dict.fromkeys(self._sense(s) for s in verdict.spans))
+        text = self.card.clarify.ambiguous.format(options="; ".join(f"({i}) {o}" for i, o in enumerate(options, 1)))
+        return reply.finish(Reason.AMBIGUOUS, text, verdict.confidence, options=options)
+
+    def _sense(self, span: Span) -> str:
+        """A few words that name what a span is about: its heading, or how its first sentence begins."""
+        passage = span.hit.passage
+        talk = self.corpus.catalog.talk_of(passage.document).name
+        sentence = span.sentences[0]
+        about = passage.context.split(": ")[-1] if not passage.kind.verbatim else sentence.search
+        if len(about) > _SENSE_CHARACTERS:
+            about = about[:_SENSE_CHARACTERS].rsplit(" ", 1)[0] + " …"
+        at = clock(sentence.start) if passage.kind.verbatim else ""
+        return f"{about.rstrip('.?!,:')} ({talk}{', ' + at if at else ''})"
+
+    def _abstain(self, verdict: Verdict, reply: _Reply) -> Answered:
+        lines = self.card.abstain
+        text = str(getattr(lines, verdict.reason.value))
+        nearest = self._nearest(verdict.spans) if verdict.reason is not Reason.OUT_OF_CORPUS else []
+        if nearest:
+            first = nearest[0]
+            talk = self.corpus.catalog.talk_of(first.document)
+            if first.verbatim:
+                source = ", ".join(x for x in (first.speaker, clock(first.start)) if x)
+                text += " " + lines.nearest.format(quote=first.quote, source=source)
+            else:
+                text += " " + lines.nearest_reported.format(sentence=self.voice.within(first.quote), talk=talk.name)
+        return reply.finish(verdict.reason, text, verdict.confidence, nearest=tuple(nearest))
+
+    def _nearest(self, spans: Sequence[Span]) -> list[Citation]:
+        """The nearest things really said: the best short spans that come near the question, recordings first."""
+        near = [
+            s
+            for s in apart(spans)[:6]
+            if s.features["best_cosine"] >= NEAREST_COSINE and len(s.text) <= _NEAREST_CHARACTERS
+        ]
+        near.sort(key=lambda s: s.hit.passage.speaker is None)
+        return [cite(s.sentences, self.corpus) for s in near[:2]]
+
+    def _conduct_line(self, reason: Reason) -> str:
+        if reason is Reason.IDENTITY:
+            return self.card.identity
+        if reason is Reason.GREETING:
+            return self.card.greeting
+        return str(getattr(self.card.decline, reason.value))
+
+
+class _Reply:
+    """Collects one reply: its times, its trace, and at the end the checked value."""
+
+    def __init__(self, fireside: Fireside, question: Question) -> None:
+        self._fireside = fireside
+        self._question = question
+        self._clock = _Clock()
+        self._times = Timings()
+        self._trace = Trace()
+        self._passages = 0
+
+    def retrieved(self, analysis: Analysis, found: Retrieved) -> None:
+        self._times.retrieve = self._clock.lap()
+        self._trace = Trace(standalone=analysis.dense, hits=found.hits)
+        self._passages = len(found.hits)
+
+    def looked_up(self, analysis: Analysis, spans: Sequence[Span]) -> None:
+        self._times.retrieve = self._clock.lap()
+        hits = tuple(dict.fromkeys(s.hit for s in spans))
+        self._trace = Trace(standalone=analysis.dense, hits=hits)
+        self._passages = len(hits)
+
+    def decided(self, verdict: Verdict) -> None:
+        self._times.decide = self._clock.lap()
+        self._trace = Trace(self._trace.standalone, self._trace.hits, verdict.features)
+
+    def composed(self) -> None:
+        self._times.compose = self._clock.lap()
+
+    def plain(self, reason: Reason, text: str, confidence: float = 0.0) -> Answered:
+        """A reply that says nothing of the talks."""
+        return self.finish(reason, text, confidence)
+
+    def finish(
+        self,
+        reason: Reason,
+        text: str,
+        confidence: float,
+        *,
+        draft: Draft | None = None,
+        options: tuple[str, ...] = (),
+        nearest: tuple[Citation, ...] = (),
+    ) -> Answered:
+        """The reply, once its text is proved to hold no quotation that was not said."""
+        fireside = self._fireside
+        citations = draft.citations if draft else ()
+        check_text(text, (*citations, *nearest), fireside.corpus)
+        assert len(text) <= MAX_REPLY, f"a reply of {len(text)} characters"
+        self._times.verify = self._clock.lap()
+        reply = Reply(
+            id=self._question.id,
+            question=self._question.text,
+            decision=reason.decision,
+            reason=reason,
+            text=text,
+            confidence=round(confidence, 4),
+            threshold=round(fireside.policy.threshold, 4),
+            risk=fireside.policy.risk,
+            voice="quotes",
+            claims=draft.claims if draft else (),
+            citations=citations,
+            options=options,
+            nearest=nearest,
+            passages=self._passages,
+            corpus=fireside.corpus.fingerprint,
+            timings_ms=self._times,
+        )
+        return Answered(reply, self._trace)
+
+
+def build(
+    corpus: Corpus, index: PassageIndex, embedder: Embedder, progress: Callable[[int, int], None] | None = None
+) -> Built:
+    """Brings an index to a corpus."""
+    return index.build(corpus, embedder, progress) if progress else index.build(corpus, embedder)
+
+
+def policy_of(card: Card, corpus: Corpus, coefficients: Coefficients) -> Policy:
+    """The threshold of the persona's calibration, if that was made for this very corpus; a cautious one otherwise."""
+    if card.calibration is not None:
+        calibration = load_calibration(card.calibration)
+        if calibration.corpus == corpus.fingerprint:
+            return Policy(coefficients, calibration.threshold, calibration.risk)
+    return Policy(coefficients, CAUTIOUS_THRESHOLD, NOT_CERTIFIED)
+
+
+def is_calibrated(card: Card, corpus: Corpus) -> bool:
+    """Whether a calibration was made for this persona's corpus as it is."""
+    return card.calibration is not None and load_calibration(card.calibration).corpus == corpus.fingerprint

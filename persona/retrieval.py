@@ -1,0 +1,121 @@
+"""Hybrid retrieval: dense over passages and sentences in Chroma, lexical by BM25, fused by rank."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from persona.corpus import Corpus
+from persona.index import PassageIndex, Vector, sentence_id, vocabulary, word_id
+from persona.lexical import LexicalIndex
+from persona.text import STOPWORDS, stem, terms, words
+from persona.types import Embedder, Hit, Sentence
+
+RRF_K = 60  # Cormack, Clarke & Büttcher, "Reciprocal rank fusion", SIGIR 2009
+_DEPTH = 40
+PASSAGES = 10
+LIKE = 0.35  # cosine from which two words have something to do with each other
+STANDS_IN = 0.55  # cosine from which a corpus word may stand in for one that the corpus lacks
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """What a search found: the hits, best first, and the vectors needed to compare their sentences."""
+
+    query: Vector
+    hits: tuple[Hit, ...]
+    vectors: Mapping[str, Vector]
+    likeness: Mapping[str, Mapping[str, float]]  # question stem → corpus stem → cosine of the two words
+
+    def sentence_cosine(self, sentence: Sentence) -> float:
+        """Cosine of a sentence to the question; 0 for one too short to be indexed."""
+        vector = self.vectors.get(sentence_id(sentence))
+        return float(vector @ self.query) if vector is not None else 0.0
+
+
+class Retriever:
+    """Searches one corpus through its index."""
+
+    def __init__(self, corpus: Corpus, index: PassageIndex, embedder: Embedder) -> None:
+        self.corpus = corpus
+        self.lexical = LexicalIndex(corpus.passages)
+        self._index = index
+        self._embedder = embedder
+        forms = vocabulary(corpus)
+        vectors = index.vectors([word_id(w) for w in forms.values()], embedder, "words")
+        known = [(s, vectors[word_id(w)]) for s, w in forms.items() if word_id(w) in vectors]
+        self._word_stems = [s for s, _ in known]
+        self._place = {s: i for i, s in enumerate(self._word_stems)}
+        self._words = np.stack([v for _, v in known]) if known else np.zeros((0, 1), dtype=np.float32)
+        self._by_sentence: dict[str, list[str]] = defaultdict(list)
+        for passage in corpus.passages:
+            for sentence in passage.sentences:
+                self._by_sentence[sentence_id(sentence)].append(passage.id)
+
+    def search(self, dense: str, lexical: str, limit: int = PASSAGES, *, verbatim: bool = False) -> Retrieved:
+        """The passages nearest to a question, given as the text to embed and the words to match.
+
+        `verbatim` leaves out reports: only what somebody is known to have said.
+        """
+        asked = {stem(w): w for w in words(lexical) if w not in STOPWORDS}
+        new = [w for s, w in asked.items() if s not in self._place]
+        vector, *new_vectors = self._embedder.embed([dense, *new])
+        query = np.asarray(vector, dtype=np.float32)
+        likeness = self._likeness(list(asked), dict(zip(new, new_vectors, strict=True)), asked)
+        near = self._index.search(vector, self._embedder, 2 * _DEPTH)
+        by_passage = [(key, cosine) for key, cosine in near if key in self.corpus.by_id]
+        by_sentence = [(key, cosine) for key, cosine in near if key in self._by_sentence]
+        by_words = self.lexical.search(terms(lexical), _stand_ins(likeness, self.lexical), _DEPTH)
+        cosine: dict[str, float] = dict(by_passage)
+        for key, value in by_sentence:
+            for passage in self._by_sentence[key]:
+                cosine[passage] = max(value, cosine.get(passage, 0.0))
+        ranked = [
+            [key for key, _ in by_passage],
+            list(dict.fromkeys(p for key, _ in by_sentence for p in self._by_sentence[key])),
+            [key for key, _ in by_words],
+        ]
+        bm25 = dict(by_words)
+        hits = [
+            Hit(self.corpus.by_id[key], cosine.get(key, 0.0), bm25.get(key, 0.0), score)
+            for key, score in _fuse(ranked)
+            if key in self.corpus.by_id and (not verbatim or self.corpus.by_id[key].speaker is not None)
+        ][:limit]
+        needed = [sentence_id(s) for hit in hits for s in (*hit.passage.sentences, *hit.passage.asked)]
+        needed += [hit.passage.id for hit in hits]
+        return Retrieved(query, tuple(hits), self._index.vectors(needed, self._embedder), likeness)
+
+    def _likeness(
+        self, stems: Sequence[str], new: Mapping[str, Sequence[float]], asked: Mapping[str, str]
+    ) -> dict[str, dict[str, float]]:
+        """For each word of the question the corpus words that are like it, from LIKE on."""
+        if not stems or not len(self._words):
+            return {}
+        own = [self._words[self._place[s]] if s in self._place else new[asked[s]] for s in stems]
+        cosines = np.asarray(own, dtype=np.float32) @ self._words.T
+        return {
+            own: {self._word_stems[i]: float(row[i]) for i in np.flatnonzero(row >= LIKE)}
+            for own, row in zip(stems, cosines, strict=True)
+        }
+
+
+def _stand_ins(likeness: Mapping[str, Mapping[str, float]], lexical: LexicalIndex) -> list[str]:
+    """For each word that the corpus lacks, the words most like it."""
+    out: list[str] = []
+    for own, like in likeness.items():
+        if not lexical.knows(own):
+            best = sorted((s for s in like if like[s] >= STANDS_IN), key=lambda s: -like[s])
+            out += best[:3]
+    return out
+
+
+def _fuse(ranked: Sequence[Sequence[str]]) -> list[tuple[str, float]]:
+    """Reciprocal rank fusion of ranked lists, scaled so that first place in all of them is 1."""
+    scores: dict[str, float] = defaultdict(float)
+    for ids in ranked:
+        for rank, key in enumerate(ids, 1):
+            scores[key] += (RRF_K + 1) / (RRF_K + rank) / len(ranked)
+    return sorted(scores.items(), key=lambda item: -item[1])

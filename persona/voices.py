@@ -1,0 +1,143 @@
+"""The `quotes` voice: answers in the speaker's own words, or with a summary's own sentence, said plainly as such."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from persona.analysis import Analysis
+from persona.card import Card
+from persona.corpus import Corpus
+from persona.evidence import Span
+from persona.types import Citation, Claim, DocumentKind, Reason, Sentence
+from persona.verification import INNER_QUOTES, Draft
+
+MAX_REPLY = 700
+SHORT_REPLY = 350  # what a second piece of evidence may lengthen a reply to when the first is clearly best
+SURE_LEAD = 1.0  # log odds by which the best span must lead for the reply to stay short
+
+
+def cite(sentences: Sequence[Sentence], corpus: Corpus) -> Citation:
+    """The citation of consecutive sentences: verbatim where a known person says them in a recording."""
+    first, last = sentences[0], sentences[-1]
+    entry = corpus.documents[first.document].entry
+    verbatim = entry.kind.verbatim and first.speaker is not None
+    return Citation(
+        document=entry.id,
+        title=entry.title,
+        date=entry.date,
+        talk=corpus.catalog.talk_of(entry.id).title,
+        kind=entry.kind,
+        speaker=first.speaker if verbatim else None,
+        start=first.start,
+        end=last.end,
+        url=entry.url,
+        quote=" ".join(s.text for s in sentences),
+        verbatim=verbatim,
+    )
+
+
+def clock(seconds: float | None) -> str:
+    """Seconds as 32:42 or 1:02:31; an empty text for None."""
+    if seconds is None:
+        return ""
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def sic(quote: str, corpus: Corpus) -> str:
+    """A note on mis-heard names, to stand beside a quotation: " [sic: ChatGPT]"; empty if there are none."""
+    raw = quote.split()
+    mended = corpus.repair(quote).split()
+    if raw == mended:
+        return ""
+    said = {w.strip(".,;:?!\"'") for w in raw}
+    names = [w.strip(".,;:?!\"'") for w in mended]
+    new = [w for w in dict.fromkeys(names) if w not in said and any(c.isalnum() for c in w)]
+    plain = {w.casefold().replace(" ", "") for w in said}
+    new = [w for w in new if w.casefold() not in plain and w.casefold() not in quote.casefold().replace(" ", "")]
+    return f" [sic: {', '.join(new)}]" if new else ""
+
+
+class QuotesVoice:
+    """Composes drafts for one persona; everything that it says of the talks is a quotation or a report."""
+
+    def __init__(self, card: Card, corpus: Corpus) -> None:
+        self._card = card
+        self._corpus = corpus
+        lower = {w for d in corpus.sentences.values() for s in d for w in s.text.split()[1:] if w.islower()}
+        self._lower = frozenset(lower)
+
+    def compose(self, analysis: Analysis, spans: Sequence[Span], reason: Reason) -> Draft:
+        """The draft of an answer: the best span, and a second one where the first may not say it all."""
+        del analysis
+        first = self._claim(spans[0].sentences, 0)
+        claims, citations = [first[0]], [first[1]]
+        if reason is Reason.CORRECTED:
+            text = self._card.answer.corrected.format(answer=claims[0].text)
+            claims = [claims[0].model_copy(update={"text": text})]
+        for other in spans[1:4]:
+            lead = spans[0].features["ranker"] - other.features["ranker"]
+            limit = SHORT_REPLY if lead >= SURE_LEAD else MAX_REPLY
+            claim, citation = self._claim(other.sentences, len(citations), after=citations[-1])
+            if sum(len(c.text) + 1 for c in claims) + len(claim.text) > limit:
+                continue
+            claims.append(claim)
+            citations.append(citation)
+            if len(claims) == 2:
+                break
+        return Draft(tuple(claims), tuple(citations))
+
+    def attribute(self, sentences: Sequence[Sentence]) -> Draft:
+        """Who said it, and the words."""
+        citation = cite(sentences, self._corpus)
+        talk = self._corpus.catalog.talk_of(citation.document)
+        at = self._at(citation)
+        quote = citation.quote
+        if citation.speaker == self._card.speaker:
+            text = self._card.answer.attributed.format(quote=quote, told=talk.told, talk=talk.name, at=at)
+        else:
+            text = self._card.answer.attributed_other.format(
+                quote=quote, speaker=citation.speaker, talk=talk.name, at=at
+            )
+        text += sic(quote, self._corpus)
+        return Draft((Claim(text=text, kind="quoted", citations=(0,)),), (citation,))
+
+    def _claim(
+        self, sentences: Sequence[Sentence], number: int, after: Citation | None = None
+    ) -> tuple[Claim, Citation]:
+        citation = cite(sentences, self._corpus)
+        lines = self._card.answer
+        talk = self._corpus.catalog.talk_of(citation.document)
+        same = after is not None and after.document == citation.document
+        if citation.verbatim:
+            quote, at, note = citation.quote, self._at(citation), sic(citation.quote, self._corpus)
+            if citation.speaker != self._card.speaker:
+                text = lines.quoted_other.format(quote=quote, speaker=citation.speaker, talk=talk.name, at=at)
+            elif same and after is not None and after.speaker == citation.speaker:
+                text = lines.more.format(quote=quote, at=at)
+            else:
+                text = lines.quoted.format(quote=quote, told=talk.told, talk=talk.name, at=at)
+            return Claim(text=text + note, kind="quoted", citations=(number,)), citation
+        sentence = self.within(citation.quote)
+        if same:
+            text = lines.reported_more.format(sentence=sentence)
+        elif citation.kind is DocumentKind.NOTES:
+            text = lines.noted.format(sentence=sentence, talk=talk.name)
+        else:
+            text = lines.reported.format(sentence=sentence, talk=talk.name)
+        return Claim(text=text, kind="reported", citations=(number,)), citation
+
+    def within(self, sentence: str) -> str:
+        """A document's sentence as it goes on after "reports that": its first word small, unless it is a name."""
+        word = sentence.split()[0]
+        if word.lower() in self._lower or word.lower() in _SMALL:
+            sentence = sentence[0].lower() + sentence[1:]
+        return sentence.translate(INNER_QUOTES)
+
+    def _at(self, citation: Citation) -> str:
+        time = clock(citation.start)
+        return f", at {time}" if time else ""
+
+
+_SMALL = frozenset("the a an in this that these those it they he she there when if as at for while both one some many".split())
