@@ -1,0 +1,1 @@
+"""The line: question, retrieve, decide, compose, verify, Reply."""
