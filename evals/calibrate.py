@@ -1,7 +1,8 @@
 """Chooses a persona's threshold on the *certify* split alone and writes its calibration file.
 
-The threshold is the lowest from which the replies keep to the wanted share of wrong ones among those given, over the
-answerable and unanswerable cases of the split. It is chosen, not certified: no bound is claimed.
+The threshold is the one that maximises Youden's J (Cancer 3:32, 1950): the share of answerable questions answered rightly
+minus the share of unanswerable ones answered at all. It does not depend on how the two kinds are mixed. It is chosen, not
+certified: no bound on the risk is claimed.
 """
 
 from __future__ import annotations
@@ -21,53 +22,68 @@ from persona.types import Decision, Reason
 
 
 class Scored(NamedTuple):
-    """A question's confidence, and whether an answer at that confidence would be right."""
+    """A question's confidence, whether it has an answer, and whether the one given is right; confidence 0 if none was."""
 
     confidence: float
+    answerable: bool
     right: bool
 
 
 def scored(results: Sequence[Result]) -> list[Scored]:
-    """What the threshold decides about: replies of a run at threshold 0 that neither conduct nor a question back settled."""
-    kinds = (Reason.SUPPORTED, Reason.CORRECTED)
-    return [
-        Scored(r.reply.confidence, r.outcome == "right")
-        for r in results
-        if r.case.suite in ("answerable", *UNANSWERABLE) and r.reply.reason in kinds
+    """What the threshold decides about, from a run at threshold 0."""
+    rows: list[Scored] = []
+    for r in results:
+        answerable = r.case.suite == "answerable"
+        if not answerable and (r.case.suite not in UNANSWERABLE or r.case.decisions != (Decision.ABSTAIN,)):
+            continue
+        given = r.reply.reason in (Reason.SUPPORTED, Reason.CORRECTED)
+        rows.append(Scored(r.reply.confidence if given else -1.0, answerable, given and r.outcome == "right"))
+    return rows
+
+
+class Chosen(NamedTuple):
+    """A threshold and what it gives on the cases that it was chosen on."""
+
+    threshold: float
+    right: float
+    false_answers: float
+
+
+def choose(rows: Sequence[Scored]) -> Chosen:
+    """The threshold with the highest J; the stricter of two equal ones."""
+    answerable = sum(r.answerable for r in rows)
+    unanswerable = len(rows) - answerable
+    if not answerable or not unanswerable:
+        raise InputError(
+            "To choose a threshold the split needs answerable and unanswerable cases. Add the missing kind."
+        )
+    options = [
+        Chosen(
+            t,
+            sum(r.right and r.confidence >= t for r in rows) / answerable,
+            sum(not r.answerable and r.confidence >= t for r in rows) / unanswerable,
+        )
+        for t in sorted({r.confidence for r in rows if r.confidence >= 0}, reverse=True)
     ]
+    return max(options, key=lambda c: c.right - c.false_answers)
 
 
-def choose(rows: Sequence[Scored], max_wrong: float) -> float:
-    """The lowest confidence from which the share of wrong answers stays at or below `max_wrong`."""
-    ordered = sorted(rows, key=lambda s: -s.confidence)
-    best: float | None = None
-    wrong = 0
-    for count, row in enumerate(ordered, 1):
-        wrong += not row.right
-        if wrong / count <= max_wrong:
-            best = row.confidence
-    if best is None:
-        raise InputError(f"No threshold keeps wrong answers to {max_wrong:.0%} of those given. Allow more, or fit anew.")
-    return round(best, 4)
-
-
-def calibration(fireside: Fireside, results: Sequence[Result], max_wrong: float) -> Calibration:
+def calibration(fireside: Fireside, results: Sequence[Result]) -> Calibration:
     """The calibration of a persona from a run over *certify* at threshold 0."""
     rows = scored(results)
-    threshold = choose(rows, max_wrong)
-    taken = [s for s in rows if s.confidence >= threshold]
+    chosen = choose(rows)
     return Calibration(
         format=FORMAT,
         corpus=fireside.corpus.fingerprint,
         coefficients=hashlib.sha256(COEFFICIENTS.read_bytes()).hexdigest()[:16],
-        threshold=threshold,
+        threshold=round(chosen.threshold, 4),
         risk=NOT_CERTIFIED,
         chosen={
-            "max_wrong_of_answers": max_wrong,
-            "answers": len(taken),
-            "wrong": sum(not s.right for s in taken),
-            "questions": sum(r.case.suite in ("answerable", *UNANSWERABLE) for r in results),
-            "abstained_or_asked": sum(r.reply.decision is not Decision.ANSWER for r in results),
+            "on": "certify",
+            "answerable": sum(r.answerable for r in rows),
+            "unanswerable": sum(not r.answerable for r in rows),
+            "right": round(chosen.right, 4),
+            "false_answers": round(chosen.false_answers, 4),
         },
     )
 

@@ -93,10 +93,20 @@ def _read(file: Path) -> Iterator[Case]:
             raise InputError(f"Line {number} of '{file}' is no case: '{key}': {first['msg']}. Correct it.") from None
 
 
-def load_sections(folder: Path = FOLDER) -> dict[str, dict[str, object]]:
+class Section(BaseModel):
+    """Places that speak of the same thing, by line ranges ("4-6") of each document; all in one split."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    split: Split
+    spans: dict[str, tuple[str, ...]]
+
+
+def load_sections(folder: Path = FOLDER) -> dict[str, Section]:
     """The sections by id, as in ``sections.toml``."""
     table = tomllib.loads((folder / "sections.toml").read_text(encoding="utf-8"))
-    return {s["id"]: s for s in table["section"]}
+    return {s["id"]: Section.model_validate(s) for s in table["section"]}
 
 
 def lint(cases: Sequence[Case], corpus: Corpus, folder: Path = FOLDER) -> list[str]:
@@ -123,28 +133,28 @@ def lint(cases: Sequence[Case], corpus: Corpus, folder: Path = FOLDER) -> list[s
             problems.append(f"{case.id}: its group '{case.group}' is in two splits.")
         if case.section and case.section not in sections:
             problems.append(f"{case.id}: no section '{case.section}'.")
-        elif case.section and sections[case.section]["split"] != case.split:
-            problems.append(f"{case.id}: section '{case.section}' is in split '{sections[case.section]['split']}'.")
+        elif case.section and sections[case.section].split != case.split:
+            problems.append(f"{case.id}: section '{case.section}' is in split '{sections[case.section].split}'.")
         for evidence in case.evidence:
             found = [n for n, line in enumerate(lines.get(evidence.document, []), 1) if evidence.snippet in line]
             if not found:
                 problems.append(f"{case.id}: {evidence.snippet!r} stands in no line of '{evidence.document}'.")
-            splits = {sections[s]["split"] for n in found for s in places[evidence.document, n]}
+            splits = {sections[s].split for n in found for s in places[evidence.document, n]}
             if found and case.section and case.split not in splits:
-                problems.append(f"{case.id}: its evidence lies in {sorted(map(str, splits))}, the case in '{case.split}'.")
+                problems.append(
+                    f"{case.id}: its evidence lies in {sorted(map(str, splits))}, the case in '{case.split}'."
+                )
         if case.suite in ("answerable", "attribution") and not (case.facts and case.evidence):
             problems.append(f"{case.id}: an answerable case needs facts and evidence.")
     return problems
 
 
-def _places(sections: dict[str, dict[str, object]]) -> dict[tuple[str, int], list[str]]:
+def _places(sections: dict[str, Section]) -> dict[tuple[str, int], list[str]]:
     places: dict[tuple[str, int], list[str]] = defaultdict(list)
     for name, section in sections.items():
-        spans = section["spans"]
-        assert isinstance(spans, dict)
-        for document, ranges in spans.items():
+        for document, ranges in section.spans.items():
             for part in ranges:
-                first, _, last = str(part).partition("-")
+                first, _, last = part.partition("-")
                 for number in range(int(first), int(last or first) + 1):
-                    places[str(document), number].append(name)
+                    places[document, number].append(name)
     return places

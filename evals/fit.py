@@ -4,6 +4,10 @@ Models that feed others are cross-fitted by talk section: the log odds that the 
 that never saw that section.
 """
 
+# scikit-learn ships no type information.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false
+
 from __future__ import annotations
 
 import hashlib
@@ -21,31 +25,35 @@ from evals.cases import CONDUCT, UNANSWERABLE, Case
 from evals.scoring import has_facts
 from persona.analysis import Analysis
 from persona.conduct import CLASSES, QUESTION, conduct_vector, neutral, own_name_pattern
-from persona.decision import decision_features, rank
-from persona.evidence import Evidence, Span
+from persona.decision import apart, decision_features, rank
+from persona.evidence import Span
+from persona.lookup import said_what
 from persona.models import COEFFICIENTS, FORMAT, Coefficients, Logistic, Softmax
 from persona.pipeline import Fireside
 from persona.types import Decision, Reason
 
-RANKER_FEATURES = (
-    "span_cosine best_cosine passage_cosine fused rank bm25 bm25_share cosine_gap coverage soft_coverage coverage_around"
-    " soft_coverage_around weakest rarest_missing heading_coverage asked_before context_coverage names_missing has_names"
-    " kind_found kind_near wants_kind asks_back own_words other_words length sentences novelty pairs"
-).split()
-ANSWERABLE_FEATURES = (
-    "ranker lead spread top_cosine top_coverage top_kind span_cosine best_cosine passage_cosine coverage soft_coverage"
-    " coverage_around soft_coverage_around weakest rarest_missing unknown names_missing has_names terms kind_near kind_found"
-    " bm25 asks_back other_words own_words followed_up vague lacks_number lacks_time lacks_person lacks_place lacks_reason"
-    " is_number is_time is_person is_place is_reason is_yes_no is_manner is_definition"
-).split()
-AMBIGUOUS_FEATURES = (
-    "vague terms lead spread top_cosine best_cosine coverage soft_coverage_around weakest unknown has_names names_missing talks"
-    " is_definition is_number is_time is_person is_reason is_manner is_yes_no is_place ranker"
-).split()
-LOOKUP_FEATURES = (
-    "best_cosine span_cosine passage_cosine coverage soft_coverage coverage_around soft_coverage_around weakest unknown pairs"
-    " length asks_back terms"
-).split()
+RANKER_FEATURES = """
+    span_cosine best_cosine passage_cosine fused rank bm25 bm25_share cosine_gap coverage soft_coverage
+    coverage_around soft_coverage_around weakest rarest_missing heading_coverage asked_before context_coverage
+    names_missing has_names kind_found kind_near wants_kind asks_back own_words other_words length sentences
+    novelty pairs asked_talk asked_speaker focus has_focus new_name new_number
+""".split()
+ANSWERABLE_FEATURES = """
+    ranker lead spread top_cosine top_coverage top_kind span_cosine best_cosine passage_cosine coverage
+    soft_coverage coverage_around soft_coverage_around weakest rarest_missing unknown names_missing has_names
+    terms kind_near kind_found bm25 asks_back other_words own_words followed_up vague lacks_number lacks_time
+    lacks_person lacks_place lacks_reason focus has_focus new_name new_number asked_talk asked_speaker is_number
+    is_time is_person is_place is_reason is_yes_no is_manner is_definition
+""".split()
+AMBIGUOUS_FEATURES = """
+    vague terms lead spread top_cosine best_cosine coverage soft_coverage_around weakest unknown has_names talks
+    is_definition is_number is_time is_person is_reason is_manner is_yes_no is_place ranker apartness
+    rarest_known has_focus focus names_missing
+""".split()
+LOOKUP_FEATURES = """
+    best_cosine span_cosine passage_cosine coverage soft_coverage coverage_around soft_coverage_around weakest
+    unknown pairs length asks_back terms
+""".split()
 FOLDS = 8
 SEED = 0
 
@@ -144,8 +152,6 @@ def answers_rightly(fireside: Fireside, one: Asked, spans: Sequence[Span]) -> bo
     """Whether the draft made of these spans holds the required facts, for a case that has an answer."""
     if Decision.ANSWER not in one.case.decisions or not one.case.facts:
         return False
-    from persona.decision import apart
-
     draft = fireside.voice.compose(one.analysis, apart(spans), Reason.SUPPORTED)
     return has_facts(one.case.facts, " ".join(c.text for c in draft.claims))
 
@@ -165,19 +171,17 @@ def fit_ambiguous(asked: Sequence[Asked], ranked: Sequence[Sequence[Span]]) -> L
     return logistic(AMBIGUOUS_FEATURES, _matrix(AMBIGUOUS_FEATURES, rows), y, weights, 0.1)
 
 
-AMBIGUOUS_WEIGHT = 4.0  # a question back costs little, a guess between two senses much
+AMBIGUOUS_WEIGHT = 8.0  # a question back costs little, a guess between two senses much
 
 
 def fit_lookup(fireside: Fireside, cases: Sequence[Case]) -> Logistic:
-    """Whether a verbatim span is about a looked-up topic: spans that hold the wanted words against those of absent topics."""
+    """Whether a verbatim span is about a looked-up topic: spans with the wanted words against those of absent ones."""
     rows: list[Mapping[str, float]] = []
     labels: list[float] = []
     weights: list[float] = []
     for case in cases:
         topic = case.question
         if case.suite == "attribution":
-            from persona.lookup import said_what
-
             topic = said_what(case.question)
         analysis = fireside.analyser.read(case.model_copy(update={"question": topic}).asked())
         found = fireside.retriever.search(analysis.dense, analysis.lexical, 24, verbatim=True)

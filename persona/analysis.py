@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from persona.spelling import Spelling
 from persona.text import STOPWORDS, clean, stem, terms, unique, words
 from persona.types import Question, Turn
 
@@ -30,7 +31,7 @@ _KINDS: tuple[tuple[AnswerKind, re.Pattern[str]], ...] = tuple(
     for kind, pattern in (
         (
             AnswerKind.TIME,
-            r"\bwhen\b|\b(?:what|which) (?:year|date|month|day|decade|time)\b|\bhow long ago\b|\bhow (?:soon|recently)\b"
+            r"^\W*(?:\w+ ){0,2}(?:since |until |from |by )?when\b|\bwhen (?:did|was|were|is|will|does|do|exactly)\b|\b(?:what|which) (?:year|date|month|day|decade|time)\b|\bhow long ago\b|\bhow (?:soon|recently)\b"
             r"|\bwhat(?:'s| is| was) the date\b|\byear\s*\?*$",
         ),
         (
@@ -41,14 +42,17 @@ _KINDS: tuple[tuple[AnswerKind, re.Pattern[str]], ...] = tuple(
         ),
         (
             AnswerKind.PERSON,
-            r"\bwho(?:se|m)?\b|\b(?:what|which) (?:person|people|researcher|student|professor|scientist|engineer|author"
-            r"|colleague|guy|name)s?\b|\bname of the (?:person|researcher|student|professor|guy)\b",
+            r"^\W*(?:\w+ ){0,3}who(?:se|m|s|'s)?\b|\bwho (?:is|was|did|does|were|are)\b|\b(?:what|which) (?:\w+ )?(?:person|people|researcher"
+            r"|student|professor|scientist|engineer|author|supervisor|advisor|founder|guest|host|inventor|colleague|guy|name)s?\b|\bname of the (?:person|researcher|student|professor|guy)\b",
         ),
         (
             AnswerKind.PLACE,
             r"\bwhere\b|\b(?:what|which) (?:place|city|country|university|school|lab|company|state|town|venue|website|site)\b",
         ),
-        (AnswerKind.REASON, r"\bwhy\b|\bhow come\b|\bwhat (?:made|makes|caused|causes|reason|drove|motivated)\b|\breason\b"),
+        (
+            AnswerKind.REASON,
+            r"\bwhy\b|\bhow come\b|\bwhat (?:made|makes|caused|causes|reason|drove|motivated)\b|\breason\b",
+        ),
         (AnswerKind.MANNER, r"^\W*(?:and |so |but |ok |well |hey )*how\b|\bin what way\b|\bby what means\b"),
         (
             AnswerKind.YES_NO,
@@ -100,7 +104,8 @@ class Analysis:
     """A question, read.
 
     ``dense`` is what is embedded and ``lexical`` what is matched by words; ``terms`` are the stems asked about, ``context``
-    those that only the conversation gives; ``names`` are names and numbers, which an answer can't do without.
+    those that only the conversation gives; ``names`` are names and numbers, which an answer can't do without; ``talks`` and
+    ``speakers`` are those that the question confines itself to.
     """
 
     text: str
@@ -111,6 +116,8 @@ class Analysis:
     context: tuple[str, ...]
     names: tuple[str, ...]
     focus: tuple[str, ...]
+    talks: tuple[str, ...]
+    speakers: tuple[str, ...]
     dangling: bool
     followed_up: bool
 
@@ -118,9 +125,21 @@ class Analysis:
 class Analyser:
     """Reads questions to one persona: `repair` mends names, `speaker` and its short names are "you"."""
 
-    def __init__(self, repair: Callable[[str], str], own_names: Sequence[str], acronyms: dict[str, str]) -> None:
+    def __init__(
+        self,
+        repair: Callable[[str], str],
+        own_names: Sequence[str],
+        acronyms: Mapping[str, str],
+        spelling: Spelling | None = None,
+        talks: Mapping[str, Sequence[str]] | None = None,
+        speakers: Sequence[str] = (),
+    ) -> None:
+        """`talks` gives for each talk the names by which a question may mean it, `speakers` those who speak."""
         self._repair = repair
         self._acronyms = acronyms
+        self._spelling = spelling
+        self._talks = {id_: _any_of(cues) for id_, cues in (talks or {}).items() if cues}
+        self._speakers = {name: _any_of(name.split()) for name in speakers if name not in own_names}
         names = sorted({n for name in own_names for n in (name, *name.split())}, key=len, reverse=True)
         joined = "|".join(re.escape(n) for n in names)
         self._own = re.compile(rf"\b(?:{joined})(?:['’]s)?\b", re.I)
@@ -128,31 +147,48 @@ class Analyser:
 
     def read(self, question: Question) -> Analysis:
         """The analysis of a question in its conversation."""
-        text = clean(self._repair(question.text))
+        text = self._spelled(clean(self._repair(question.text)))
         asked = _last_asked(question.history)
         insists = bool(asked) and bool(_INSIST.search(text)) and not text.rstrip().endswith("??")
         dangling = dangles(text)
         short = len(terms(text)) <= 4
-        follow = bool(asked) and (dangling or insists or points_back(text) or bool(_PRONOUN.search(text)) or (bool(_LEAD_IN.match(text)) and short))
-        before = clean(self._repair(asked)) if follow else ""
+        follow = bool(asked) and (
+            dangling
+            or insists
+            or points_back(text)
+            or bool(_PRONOUN.search(text))
+            or (bool(_LEAD_IN.match(text)) and short)
+        )
+        before = self._spelled(clean(self._repair(asked))) if follow else ""
         if insists and follow:
             text, before = before, ""
         own = self._own.sub(" ", text)
-        own_terms = [t for t in unique(terms(own)) if t not in self._own_stems]
-        context = [t for t in unique(terms(self._own.sub(" ", before))) if t not in own_terms and t not in self._own_stems]
+        talks = [id_ for id_, cue in self._talks.items() if cue.search(f"{before} {text}")]
+        speakers = [name for name, cue in self._speakers.items() if cue.search(text)]
+        cues = [self._talks[id_] for id_ in talks] + [self._speakers[name] for name in speakers]
+        aside = {stem(w) for cue in cues for m in cue.finditer(f"{before} {text}") for w in words(m[0])}
+        own_terms = [t for t in unique(terms(own)) if t not in self._own_stems and t not in aside]
+        context = [
+            t for t in unique(terms(self._own.sub(" ", before))) if t not in own_terms and t not in self._own_stems
+        ]
         expanded = self._expand(f"{before} {text}".strip())
         return Analysis(
             text=text,
             dense=self._topic(expanded),
             lexical=self._own.sub(" ", expanded),
-            kind=kind_of(before) if before and kind_of(text) is AnswerKind.OTHER else kind_of(text),
+            kind=kind_of(before) if before and not own_terms else kind_of(text),
             terms=tuple(own_terms),
             context=tuple(context),
-            names=tuple(_names(own)),
+            names=tuple(n for n in _names(own) if n not in aside),
             focus=tuple(_focus(text)),
+            talks=tuple(talks) if len(talks) == 1 else (),
+            speakers=tuple(speakers),
             dangling=dangling and not follow,
             followed_up=follow,
         )
+
+    def _spelled(self, text: str) -> str:
+        return self._spelling.correct(text) if self._spelling else text
 
     def _topic(self, text: str) -> str:
         """The text without the speaker's name: it stands in every second sentence of a summary and says nothing."""
@@ -164,6 +200,10 @@ class Analyser:
         more = [self._acronyms[w] for w in unique(re.findall(r"[A-Za-z]+", text)) if w in self._acronyms]
         more += [long for long in (self._acronyms.get(w.upper()) for w in text.split() if not w.isupper()) if long]
         return f"{text} ({'; '.join(unique(more))})" if more else text
+
+
+def _any_of(cues: Sequence[str]) -> re.Pattern[str]:
+    return re.compile(r"\b(?:" + "|".join(re.escape(c) for c in cues) + r")(?:['’]s)?\b", re.I)
 
 
 def kind_of(text: str) -> AnswerKind:
@@ -215,8 +255,14 @@ def _names(text: str) -> list[str]:
     return unique(stem(w) for token in found for w in words(token) if w not in STOPWORDS)
 
 
-_COUNTED = re.compile(r"\bhow (?:many|much)\s+((?:\w+[\s-]+){0,3}?\w+)(?=\s+(?:do|does|did|is|are|was|were|can|could|will|would|has|have|had|it|in|to|for|of|on|there|you|he|they|people|should)\b|\W*$)", re.I)
-_WHICH = re.compile(r"\b(?:what|which)\s+((?:\w+[\s-]+){0,2}?\w+)(?=\s+(?:do|does|did|is|are|was|were|can|could|will|would|has|have|had|in|to|for|of|on|you|he|they)\b)", re.I)
+_COUNTED = re.compile(
+    r"\bhow (?:many|much)\s+((?:\w+[\s-]+){0,3}?\w+)(?=\s+(?:do|does|did|is|are|was|were|can|could|will|would|has|have|had|it|in|to|for|of|on|there|you|he|they|people|should)\b|\W*$)",
+    re.I,
+)
+_WHICH = re.compile(
+    r"\b(?:what|which)\s+((?:\w+[\s-]+){0,2}?\w+)(?=\s+(?:do|does|did|is|are|was|were|can|could|will|would|has|have|had|in|to|for|of|on|you|he|they)\b)",
+    re.I,
+)
 
 
 def _focus(text: str) -> list[str]:

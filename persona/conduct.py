@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from persona.models import Softmax
 from persona.text import split_sentences
@@ -73,7 +74,10 @@ PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             r"|\battribute\b|\bwrite (?:a |me a |an )?(?:\w+ )?quote\b|\bquotes? (?:him|where he|in which he|saying|from him)\b",
         ),
         ("quotation", r"\b(?:quot\w+|citation|cite|time ?stamp|verbatim|transcript)\b"),
-        ("order", r"^\W*(?:please |now |ok |nice\W+ )?(?:write|give|say|tell|post|make|put|print|show|create|draft|generate|compose|sign)\b"),
+        (
+            "order",
+            r"^\W*(?:please |now |ok |nice\W+ )?(?:write|give|say|tell|post|make|put|print|show|create|draft|generate|compose|sign)\b",
+        ),
         (
             "bot",
             r"\b(?:you|u|this|your)\b.{0,25}\b(?:bot|human|robot|machine|real person|person|chatgpt|language model|official|affiliated|program|software)\b"
@@ -120,8 +124,8 @@ class Conduct:
         self._embedder = embedder
         self._own = own_name_pattern(names)
 
-    def classify(self, text: str) -> tuple[Reason | None, float]:
-        """The reason to answer or decline by conduct, and its probability; None for a question about the talks.
+    def classify(self, text: str) -> Found:
+        """What kind of conduct the text most looks like, a question about the talks aside, and how much so.
 
         A text of several sentences is also read sentence by sentence, for declining only.
         """
@@ -130,19 +134,38 @@ class Conduct:
         texts = [plain, *parts] if len(parts) > 1 else [plain]
         vectors = self._embedder.embed(texts)
         rows = [self._model.probabilities(conduct_vector(t, v)) for t, v in zip(texts, vectors, strict=True)]
-        whole = rows[0]
+        whole = {c: p for c, p in rows[0].items() if c != QUESTION}
         best = max(whole, key=lambda c: whole[c])
-        if best != QUESTION and whole[best] >= MIN_PROBABILITY:
-            return Reason(best), whole[best]
+        found = Found(Reason(best), whole[best])
         for row in rows[1:]:
             worst = max(DECLINED, key=lambda c: row[c])
-            if row[worst] >= MIN_PART_PROBABILITY:
-                return Reason(worst), row[worst]
-        return None, whole[QUESTION]
+            # One sentence of an honest question must look much worse to decline the whole.
+            if row[worst] >= SURE_PART and row[worst] > found.probability:
+                found = Found(Reason(worst), row[worst])
+        return found
 
 
-MIN_PROBABILITY = 0.5
-MIN_PART_PROBABILITY = 0.7  # one sentence of an honest question must look much worse to decline the whole
+class Found(NamedTuple):
+    """The likeliest conduct and its probability."""
+
+    reason: Reason
+    probability: float
+
+    @property
+    def sure(self) -> bool:
+        """Whether it decides by itself, whatever the talks hold."""
+        return self.probability >= (SURE_DECLINE if self.reason.value in DECLINED else SURE_ANSWER)
+
+    @property
+    def likely(self) -> bool:
+        """Whether it decides where the talks don't hold an answer."""
+        return self.probability >= LIKELY
+
+
+SURE_ANSWER = 0.5
+SURE_DECLINE = 0.6  # an honest question declined is worse than an order that gets "I don't know"
+SURE_PART = 0.7
+LIKELY = 0.3
 DECLINED = (
     Reason.INJECTION.value,
     Reason.IMPERSONATION.value,

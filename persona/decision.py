@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from persona.analysis import Analysis, AnswerKind
 from persona.corpus import Corpus
@@ -43,9 +43,7 @@ class Policy:
 
 def rank(spans: Sequence[Span], coefficients: Coefficients) -> list[Span]:
     """The spans by how likely they are to answer, best first; its log odds join the features as "ranker"."""
-    scored = [
-        Span(s.hit, s.sentences, s.rank, {**s.features, "ranker": coefficients.ranker.logit(s.features)}) for s in spans
-    ]
+    scored = [replace(s, features={**s.features, "ranker": coefficients.ranker.logit(s.features)}) for s in spans]
     return sorted(scored, key=lambda s: -s.features["ranker"])
 
 
@@ -76,6 +74,7 @@ def decision_features(analysis: Analysis, ranked: Sequence[Span]) -> dict[str, f
         "top_cosine": max(s.features["best_cosine"] for s in top),
         "top_kind": max(s.features["kind_near"] for s in top),
         "talks": float(len({s.hit.passage.talk for s in others[:3]} | {best.hit.passage.talk})),
+        "apartness": apartness(ranked),
         "followed_up": float(analysis.followed_up),
         "vague": vagueness(analysis),
     }
@@ -86,13 +85,24 @@ def decision_features(analysis: Analysis, ranked: Sequence[Span]) -> dict[str, f
     return features
 
 
+def apartness(ranked: Sequence[Span]) -> float:
+    """How little the best spans of separate places have to do with each other: 1 minus their highest cosine."""
+    vectors = [s.vector for s in senses(ranked) if s.vector is not None]
+    if len(vectors) < 2:
+        return 0.0
+    return 1.0 - max(float(vectors[0] @ v) for v in vectors[1:])
+
+
 _GENERIC = {
     stem(w)
-    for w in """model network system machine neural game paper dataset data test idea problem talk method
-    approach project team company person people reason result thing answer question difference part
-    experiment competition image images text training train trained learn learned learning work works worked start started
-    use used big large size number first second main important new old good best better parameters parameter performance
-    accuracy technology technique interview interviewer host conversation guest architecture algorithm""".split()
+    for w in """
+        model network system machine neural game paper dataset data test idea problem talk method approach
+        project team company person people reason result thing answer question difference part experiment
+        competition image images text training train trained learn learned learning work works worked start
+        started use used big large size number first second main important new old good best better parameters
+        parameter performance accuracy technology technique interview interviewer host conversation guest
+        architecture algorithm
+    """.split()
 }
 
 
@@ -111,12 +121,12 @@ def decide(analysis: Analysis, ranked: Sequence[Span], policy: Policy, corpus: C
         return Verdict(Reason.OUT_OF_CORPUS, 0.0)
     features = decision_features(analysis, ranked)
     confidence = policy.coefficients.answerable.probability(features)
-    senses = _senses(ranked)
-    if len(senses) > 1 and not analysis.followed_up:
+    places = senses(ranked)
+    if len(places) > 1 and not analysis.followed_up:
         ambiguous = policy.coefficients.ambiguous.probability(features)
         features["ambiguous"] = ambiguous
         if ambiguous >= 0.5:
-            return Verdict(Reason.AMBIGUOUS, confidence, tuple(senses), features)
+            return Verdict(Reason.AMBIGUOUS, confidence, tuple(places), features)
     chosen = tuple(apart(ranked))
     if confidence >= policy.threshold:
         reason = Reason.CORRECTED if contradicts(analysis, chosen[0]) else Reason.SUPPORTED
@@ -124,14 +134,12 @@ def decide(analysis: Analysis, ranked: Sequence[Span], policy: Policy, corpus: C
     return Verdict(_why_not(analysis, features, corpus), confidence, chosen, features)
 
 
-def _senses(ranked: Sequence[Span]) -> list[Span]:
+def senses(ranked: Sequence[Span]) -> list[Span]:
     """The best span of each separate place: another talk, or another paragraph far from the others."""
     out: list[Span] = []
     for span in apart(ranked)[:12]:
         here = span.sentences[0]
-        if all(
-            here.document != o.sentences[0].document or abs(here.number - o.sentences[0].number) > 12 for o in out
-        ):
+        if all(here.document != o.sentences[0].document or abs(here.number - o.sentences[0].number) > 12 for o in out):
             out.append(span)
         if len(out) == MAX_SENSES:
             break

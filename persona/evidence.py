@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from persona.analysis import Analysis, AnswerKind
-from persona.index import sentence_id
+from persona.index import Vector, sentence_id
 from persona.lexical import LexicalIndex
 from persona.retrieval import Retrieved
 from persona.text import STOPWORDS, stem, stems, words
@@ -35,6 +35,7 @@ class Span:
     sentences: tuple[Sentence, ...]
     rank: int
     features: dict[str, float] = field(default_factory=dict[str, float])
+    vector: Vector | None = None
 
     @property
     def text(self) -> str:
@@ -79,6 +80,7 @@ class Evidence:
         top_bm25 = max(h.bm25 for h in retrieved.hits) or 1.0
         top_cosine = max(h.cosine for h in retrieved.hits)
         wanted = _Wanted(analysis.terms or analysis.context, self._lexical, retrieved)
+        focus = _Wanted(analysis.focus, self._lexical, retrieved)
         shared = self._of_question(analysis, wanted)
         around: dict[str, dict[str, float]] = {}
         out: list[Span] = []
@@ -86,14 +88,15 @@ class Evidence:
             passage = hit.passage
             if passage.id not in around:
                 around[passage.id] = self._of_passage(analysis, retrieved, wanted, hit, rank, top_bm25, top_cosine)
-            features = {**shared, **around[passage.id], **_of_span(analysis, retrieved, wanted, part)}
+            features = {**shared, **around[passage.id], **_of_span(analysis, retrieved, wanted, focus, part)}
             features["asked_before"] /= 1.0 + part[0].number - passage.opening
-            out.append(Span(hit, part, rank, features))
+            out.append(Span(hit, part, rank, features, _mean(retrieved, part)))
         return out
 
     def _of_question(self, analysis: Analysis, wanted: _Wanted) -> dict[str, float]:
         return {
             "unknown": sum(not self._lexical.knows(t) for t in wanted.terms) / max(1, len(wanted.terms)),
+            "rarest_known": max((self._lexical.idf(t) for t in wanted.terms if self._lexical.knows(t)), default=0.0),
             "has_names": float(bool(analysis.names)),
             "terms": math.log1p(len(wanted.terms)),
             "wants_kind": float(analysis.kind in _CHECKED),
@@ -130,6 +133,8 @@ class Evidence:
             "asked_before": max((retrieved.sentence_cosine(s) for s in passage.asked), default=0.0),
             "context_coverage": self._context_coverage(analysis, have),
             "names_missing": sum(t not in have for t in analysis.names) / max(1, len(analysis.names)),
+            "asked_talk": _agrees(passage.talk, analysis.talks),
+            "asked_speaker": _agrees(passage.speaker or "", analysis.speakers),
             "own_words": float(passage.speaker == self._speaker),
             "other_words": float(passage.speaker is not None and passage.speaker != self._speaker),
         }
@@ -142,13 +147,21 @@ class Evidence:
         return sum(w for t, w in weights.items() if t in have) / (sum(weights.values()) or 1.0)
 
 
+def _agrees(have: str, asked: Sequence[str]) -> float:
+    """1 if it is what the question confines itself to, -1 if it is something else, 0 if the question doesn't."""
+    return 0.0 if not asked else 1.0 if have in asked else -1.0
+
+
 def _of_span(
-    analysis: Analysis, retrieved: Retrieved, wanted: _Wanted, part: Sequence[Sentence]
+    analysis: Analysis, retrieved: Retrieved, wanted: _Wanted, focus: _Wanted, part: Sequence[Sentence]
 ) -> dict[str, float]:
     text = " ".join(s.search for s in part)
+    asked = set(words(analysis.text)) | {stem(w) for w in words(analysis.text)}
     covered = np.max([wanted.covered(s.search) for s in part], axis=0)
-    span_cosine, best_cosine = _cosines(retrieved, part)
-    found, near = _kind_evidence(analysis, text)
+    vector = _mean(retrieved, part)
+    span_cosine = float(vector @ retrieved.query) if vector is not None else 0.0
+    best_cosine = max(retrieved.sentence_cosine(s) for s in part)
+    found, near = _kind_evidence(analysis, text, asked)
     size = sum(len(_stems(s.search)) for s in part)
     have = {t for s in part for t in _stems(s.search)}
     return {
@@ -157,6 +170,10 @@ def _of_span(
         "coverage": wanted.share(covered >= 1.0),
         "soft_coverage": wanted.share(covered),
         "pairs": wanted.pairs(part),
+        "focus": focus.share(np.max([focus.covered(s.search) for s in part], axis=0)),
+        "has_focus": float(bool(focus.terms)),
+        "new_name": float(any(_new_name(m[0], m.start(), asked) for m in _NAME.finditer(text))),
+        "new_number": float(any(w[0].isdigit() and w not in asked for w in words(text))),
         "kind_found": found,
         "kind_near": near,
         "asks_back": sum(s.search.endswith("?") for s in part) / len(part),
@@ -217,21 +234,22 @@ def _stem_set(text: str) -> frozenset[str]:
     return frozenset(_stems(text))
 
 
-def _cosines(retrieved: Retrieved, part: Sequence[Sentence]) -> tuple[float, float]:
-    """Cosine of the span (the mean of its sentences' vectors by length) and of its best sentence."""
-    vectors = [(retrieved.vectors.get(sentence_id(s)), len(s.search)) for s in part]
-    known = [(v, n) for v, n in vectors if v is not None]
+def _mean(retrieved: Retrieved, part: Sequence[Sentence]) -> Vector | None:
+    """The vector of a span: the mean of its sentences' by length, of length 1; None if none is indexed."""
+    known = [(v, len(s.search)) for s in part if (v := retrieved.vectors.get(sentence_id(s))) is not None]
     if not known:
-        return 0.0, 0.0
+        return None
     mean = np.sum([v * n for v, n in known], axis=0)
-    norm = float(np.linalg.norm(mean)) or 1.0
-    return float(mean @ retrieved.query) / norm, max(float(v @ retrieved.query) for v, _ in known)
+    return mean / (float(np.linalg.norm(mean)) or 1.0)
 
 
 _CHECKED = (AnswerKind.NUMBER, AnswerKind.TIME, AnswerKind.PERSON, AnswerKind.PLACE, AnswerKind.REASON)
 _NUMBER_WORD = frozenset(
-    """one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty sixty seventy eighty ninety
-    hundred thousand million billion trillion half third quarter dozen couple several few many both twice once""".split()
+    """
+        one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty sixty seventy
+        eighty ninety hundred thousand million billion trillion half third quarter dozen couple several few many
+        both twice once
+    """.split()
 )
 _TIME_WORD = re.compile(
     r"\b(?:1[89]|20)\d\d(?:s)?\b|\b(?:year|month|week|day|decade|hour|minute|second|century)s?\b|\b(?:yesterday|today|tomorrow|recently)\b"
@@ -244,13 +262,16 @@ _REASON_WORD = re.compile(
     re.I,
 )
 _NAME = re.compile(r"\b[A-Z][a-z]+(?:\s+[A-Z][A-Za-z]+)*\b|\b[A-Z]{2,}\b|\b[A-Z][a-z]+[A-Z]\w+\b")
-_COMMON_CAPITALS = frozenset("i ai gpt gpu gpus llm cpu rl nlp ann anns rnn rnns lstm cnn cnns gan gans rlhf".split())
+_COMMON_CAPITALS = frozenset(
+    """
+        i ai gpt gpu gpus llm cpu rl nlp ann anns rnn rnns lstm cnn cnns gan gans rlhf
+    """.split()
+)
 
 
-def _kind_evidence(analysis: Analysis, text: str) -> tuple[float, float]:
+def _kind_evidence(analysis: Analysis, text: str, asked: set[str]) -> tuple[float, float]:
     """Whether the span has something of the asked kind that the question does not have itself, and whether that
     stands next to what is counted or chosen. Questions of a kind that leaves no mark in the text count as found."""
-    asked = set(words(analysis.text)) | {stem(w) for w in words(analysis.text)}
     if analysis.kind is AnswerKind.NUMBER:
         tokens = words(text)
         places = [i for i, w in enumerate(tokens) if (w[0].isdigit() or w in _NUMBER_WORD) and w not in asked]
@@ -276,5 +297,7 @@ def _new_name(name: str, at: int, asked: set[str]) -> bool:
     parts = words(name)
     if at == 0:
         parts = parts[1:] if len(parts) > 1 else []
-    new = [w for w in parts if w not in asked and stem(w) not in asked and w not in _COMMON_CAPITALS and w not in STOPWORDS]
+    new = [
+        w for w in parts if w not in asked and stem(w) not in asked and w not in _COMMON_CAPITALS and w not in STOPWORDS
+    ]
     return bool(new)

@@ -7,13 +7,14 @@ twice; the metadata names the corpus once every row of it is in, so a build that
 
 # chromadb's types are partly unknown to static checkers.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false
 
 from __future__ import annotations
 
 import hashlib
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -129,7 +130,9 @@ class PassageIndex:
             if self.url:
                 parts = urlsplit(self.url)
                 if parts.scheme not in ("http", "https") or not parts.hostname:
-                    raise IndexError_(f"'{self.url}' is no Chroma URL. Set chroma_url to one like http://127.0.0.1:8000.")
+                    raise IndexError_(
+                        f"'{self.url}' is no Chroma URL. Set chroma_url to one like http://127.0.0.1:8000."
+                    )
                 tls = parts.scheme == "https"
                 port = parts.port or (443 if tls else 8000)
                 self._client_ = chromadb.HttpClient(host=parts.hostname, port=port, ssl=tls, settings=settings)
@@ -141,7 +144,7 @@ class PassageIndex:
         return self._client_
 
     @contextmanager
-    def _spoken_errors(self) -> Iterator[None]:
+    def _spoken_errors(self) -> Generator[None]:
         """Chroma's many errors (a Rust panic among them, which is no Exception) as one sentence."""
         try:
             yield
@@ -218,7 +221,7 @@ class PassageIndex:
             result = self._open("texts", embedder).query(
                 query_embeddings=[list(vector)], n_results=limit, include=["distances"]
             )
-            distances = cast(list[list[float]], result["distances"])
+            distances = cast("list[list[float]]", result["distances"])
             return [(key, 1.0 - float(d)) for key, d in zip(result["ids"][0], distances[0], strict=True)]
 
     def vectors(self, ids: Sequence[str], embedder: Embedder, part: str = "texts") -> dict[str, Vector]:
@@ -227,7 +230,7 @@ class PassageIndex:
             return {}
         with self._spoken_errors():
             result = self._open(part, embedder).get(ids=list(dict.fromkeys(ids)), include=["embeddings"])
-            found = cast(Any, result["embeddings"])
+            found = cast("Any", result["embeddings"])
             return {key: np.asarray(v, dtype=np.float32) for key, v in zip(result["ids"], found, strict=True)}
 
     def count(self, embedder: Embedder) -> int:
@@ -243,4 +246,6 @@ class PassageIndex:
             try:
                 shutil.rmtree(self.folder)
             except OSError as exc:
-                raise IndexError_(f"Can't delete the index at '{self.folder}': {exc.strerror}. Delete it by hand.") from exc
+                raise IndexError_(
+                    f"Can't delete the index at '{self.folder}': {exc.strerror}. Delete it by hand."
+                ) from exc

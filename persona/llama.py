@@ -84,10 +84,18 @@ class LlamaEmbedder:
         room = len(data) + 8
         buffer = (llama_cpp.llama_token * room)()
         count = llama_cpp.llama_tokenize(self._vocab, data, len(data), buffer, room, True, False)
-        tokens = list(buffer[:count])
+        tokens = [int(t) for t in buffer[:count]]
         if len(tokens) > MAX_TOKENS:
-            tokens = [*tokens[: MAX_TOKENS - 1], self._separator]
+            tokens = [*tokens[: MAX_TOKENS - 1], int(self._separator)]
         return tokens
+
+    def words(self) -> list[str]:
+        """The whole words of the vocabulary: 20,000 of the commonest English ones (and no sub-words)."""
+        count = int(llama_cpp.llama_vocab_n_tokens(self._vocab))
+        texts = (llama_cpp.llama_vocab_get_text(self._vocab, i) for i in range(count))
+        # GGUF marks the start of a word with U+2581; BERT's own "##" pieces have none.
+        marked = (t.decode("utf-8", "ignore") for t in texts if t)
+        return [t[1:] for t in marked if t.startswith("\u2581") and t[1:].isalpha()]
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """One vector of `dimensions` floats and length 1 per text."""
@@ -128,7 +136,9 @@ class LlamaEmbedder:
         llama_cpp.llama_set_n_threads(self._context, 1, self._threads if at > _ONE_THREAD_TOKENS else 1)
         status = llama_cpp.llama_encode(self._context, batch)
         if status != 0:
-            raise ModelError(f"llama.cpp failed to embed (status {status}). Try again; if it stays, reinstall fireside.")
+            raise ModelError(
+                f"llama.cpp failed to embed (status {status}). Try again; if it stays, reinstall fireside."
+            )
         rows = [
             np.ctypeslib.as_array(llama_cpp.llama_get_embeddings_seq(self._context, i), (self.dimensions,)).copy()
             for i in range(len(texts))

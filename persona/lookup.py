@@ -79,9 +79,7 @@ class Lookup:
     def quotes(self, topic: str, speaker: str | None = None, limit: int = 3) -> list[ScoredCitation]:
         """At most `limit` quotations on a topic, best first; none if the talks don't have it."""
         found = [(s, p) for s, p in self.spans(topic, speaker) if p >= FOUND][:limit]
-        return [
-            ScoredCitation(**cite(s.sentences, self._corpus).model_dump(), score=round(p, 4)) for s, p in found
-        ]
+        return [ScoredCitation(**cite(s.sentences, self._corpus).model_dump(), score=round(p, 4)) for s, p in found]
 
     def speaker(self, name: str) -> str | None:
         """The full name of a speaker of the corpus, given in full or in part; None if nobody fits."""

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -102,7 +102,9 @@ def load_coefficients(path: Path = COEFFICIENTS) -> Coefficients:
 
 def load_calibration(path: Path) -> Calibration:
     """A persona's calibration file; ConfigError if it is missing or of another format."""
-    return _load(path, Calibration, "calibration file", "Run `fireside eval calibrate`, or take it out of the persona card.")
+    return _load(
+        path, Calibration, "calibration file", "Run `fireside eval calibrate`, or take it out of the persona card."
+    )
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -115,7 +117,7 @@ def _load(path: Path, model: type[M], what: str, remedy: str) -> M:
         raise ConfigError(f"No {what} at '{path}'. {remedy}") from None
     except (OSError, ValueError) as exc:
         raise ConfigError(f"The {what} '{path}' can't be read: {exc}. {remedy}") from None
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+    if not isinstance(raw, dict) or cast("dict[str, object]", raw).get("format") != FORMAT:
         raise ConfigError(f"The {what} '{path}' is of another version. {remedy}")
     try:
         return model.model_validate(raw)

@@ -17,12 +17,13 @@ from persona.corpus import Corpus, load_corpus
 from persona.decision import Policy, Verdict, apart, decide, rank
 from persona.errors import ConfigError, FiresideError
 from persona.evidence import Evidence, Span
-from persona.index import Built, PassageIndex
+from persona.index import Built, PassageIndex, vocabulary
 from persona.lookup import FOUND, Lookup, asks_who_said, said_what
 from persona.models import Coefficients, load_calibration, load_coefficients
 from persona.retrieval import Retrieved, Retriever
-from persona.text import clean
-from persona.types import Citation, Embedder, Question, Reason, Reply, ScoredCitation, Timings, Trace
+from persona.spelling import Spelling
+from persona.text import STOPWORDS, clean, terms, words
+from persona.types import Citation, Decision, Embedder, Question, Reason, Reply, ScoredCitation, Timings, Trace
 from persona.verification import Draft, check_text, verify
 from persona.voices import MAX_REPLY, QuotesVoice, cite, clock
 
@@ -58,7 +59,13 @@ class Fireside:
     """One persona, ready to answer. Build it with `Fireside.open`; `respond` is safe to call from many tasks."""
 
     def __init__(
-        self, card: Card, corpus: Corpus, index: PassageIndex, embedder: Embedder, coefficients: Coefficients, policy: Policy
+        self,
+        card: Card,
+        corpus: Corpus,
+        index: PassageIndex,
+        embedder: Embedder,
+        coefficients: Coefficients,
+        policy: Policy,
     ) -> None:
         self.card = card
         self.corpus = corpus
@@ -68,7 +75,10 @@ class Fireside:
         self.retriever = Retriever(corpus, index, embedder)
         names = (card.speaker, *card.short_names)
         spelled_out = acronyms([s.search for d in corpus.sentences.values() for s in d])
-        self.analyser = Analyser(corpus.repair, names, spelled_out)
+        spelling = Spelling(vocabulary(corpus).values(), embedder.words())
+        self.analyser = Analyser(
+            corpus.repair, names, spelled_out, spelling, talk_names(corpus, names), corpus.speakers
+        )
         self.evidence = Evidence(self.retriever.lexical, card.speaker)
         self.conduct = Conduct(coefficients.conduct, embedder, names)
         self.lookup = Lookup(corpus, self.retriever, self.analyser, self.evidence, coefficients)
@@ -130,17 +140,19 @@ class Fireside:
             return reply.plain(Reason.UNRESOLVED, line)
         if not re.search(r"\w", text):
             return reply.plain(Reason.UNRESOLVED, self.card.clarify.empty)
-        reason, sure = self.conduct.classify(text)
-        if reason is not None:
-            return reply.plain(reason, self._conduct_line(reason), confidence=sure)
+        conduct = self.conduct.classify(text)
+        if conduct.sure:
+            return reply.plain(conduct.reason, self._conduct_line(conduct.reason), conduct.probability)
         analysis = self.analyser.read(question)
-        if asks_who_said(analysis.text) and not analysis.dangling:
+        if asks_who_said(analysis.text) and terms(said_what(analysis.text)):
             return self._attribute(analysis, reply)
         retrieved = self.retriever.search(analysis.dense, analysis.lexical)
         reply.retrieved(analysis, retrieved)
         ranked = rank(self.evidence.weigh(analysis, retrieved), self.policy.coefficients)
         verdict = decide(analysis, ranked, self.policy, self.corpus)
         reply.decided(verdict)
+        if conduct.likely and verdict.reason.decision is not Decision.ANSWER:
+            return reply.plain(conduct.reason, self._conduct_line(conduct.reason), conduct.probability)
         match verdict.reason:
             case Reason.SUPPORTED | Reason.CORRECTED:
                 return self._supported(self.voice.compose(analysis, verdict.spans, verdict.reason), verdict, reply)
@@ -288,6 +300,18 @@ class _Reply:
             timings_ms=self._times,
         )
         return Answered(reply, self._trace)
+
+
+def talk_names(corpus: Corpus, own_names: Sequence[str]) -> dict[str, list[str]]:
+    """For each talk the words of its name that no other talk's has: "Lex", "Theory Session"."""
+    own = {w for n in own_names for w in words(n)}
+    cues: dict[str, list[str]] = {}
+    for talk in corpus.catalog.talk:
+        others = {w for t in corpus.catalog.talk if t.id != talk.id for w in words(t.name)}
+        parts = [w for w in words(talk.name) if w not in STOPWORDS and w not in own and w not in others]
+        capitals = [w for w in parts if re.search(rf"\b{w.capitalize()}\b", talk.name)]
+        cues[talk.id] = capitals if len(capitals) <= 2 else [" ".join(capitals[-2:])]
+    return cues
 
 
 def build(

@@ -1,5 +1,9 @@
 """Words, stems and sentences: the small text functions that every step shares."""
 
+# PyStemmer ships no type information.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false, reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import re

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ValidationError
 
 from persona.errors import FiresideError
 
-
 M = TypeVar("M", bound=BaseModel)
 
 

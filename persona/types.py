@@ -252,3 +252,7 @@ class Embedder(Protocol):
     def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         """One vector per text, each of length 1."""
         ...
+
+    def words(self) -> Sequence[str]:
+        """General English words that the embedding knows, lower case; empty if it can't say."""
+        ...

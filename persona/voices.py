@@ -8,6 +8,7 @@ from persona.analysis import Analysis
 from persona.card import Card
 from persona.corpus import Corpus
 from persona.evidence import Span
+from persona.text import STOPWORDS
 from persona.types import Citation, Claim, DocumentKind, Reason, Sentence
 from persona.verification import INNER_QUOTES, Draft
 
@@ -65,8 +66,8 @@ class QuotesVoice:
     def __init__(self, card: Card, corpus: Corpus) -> None:
         self._card = card
         self._corpus = corpus
-        lower = {w for d in corpus.sentences.values() for s in d for w in s.text.split()[1:] if w.islower()}
-        self._lower = frozenset(lower)
+        inside = (w for d in corpus.sentences.values() for s in d for w in s.text.split()[1:])
+        self._names = frozenset(_bare(w) for w in inside if w[:1].isupper())
 
     def compose(self, analysis: Analysis, spans: Sequence[Span], reason: Reason) -> Draft:
         """The draft of an answer: the best span, and a second one where the first may not say it all."""
@@ -130,8 +131,9 @@ class QuotesVoice:
 
     def within(self, sentence: str) -> str:
         """A document's sentence as it goes on after "reports that": its first word small, unless it is a name."""
-        word = sentence.split()[0]
-        if word.lower() in self._lower or word.lower() in _SMALL:
+        first = _bare(sentence.split(maxsplit=1)[0])
+        name = first in self._names and first.lower() not in STOPWORDS
+        if first.istitle() and not name:
             sentence = sentence[0].lower() + sentence[1:]
         return sentence.translate(INNER_QUOTES)
 
@@ -140,4 +142,5 @@ class QuotesVoice:
         return f", at {time}" if time else ""
 
 
-_SMALL = frozenset("the a an in this that these those it they he she there when if as at for while both one some many".split())
+def _bare(word: str) -> str:
+    return word.strip(".,;:?!\"'’”“()").removesuffix("’s").removesuffix("'s")

@@ -34,7 +34,9 @@ def align(captions: Sequence[Word], transcript: Sequence[Word]) -> list[Word]:
         here = match[index]
         if here is not None:
             source = spoken[here]
-            out.append(word._replace(speaker=source.speaker, start=source.start, end=source.end, paragraph=source.paragraph))
+            out.append(
+                word._replace(speaker=source.speaker, start=source.start, end=source.end, paragraph=source.paragraph)
+            )
             continue
         before = next((spoken[m] for m in reversed(match[max(0, index - _MAX_GAP) : index]) if m is not None), None)
         after = next((spoken[m] for m in match[index + 1 : index + 1 + _MAX_GAP] if m is not None), None)

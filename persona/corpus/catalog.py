@@ -102,7 +102,7 @@ def read_seed(catalog: Catalog, entry: DocumentEntry) -> str:
         data = path.read_bytes()
     except FileNotFoundError:
         raise CorpusError(
-            f"The seed '{path}' of document '{entry.id}' is missing. Restore the file, or take the document out of the catalog."
+            f"The seed '{path}' of document '{entry.id}' is missing. Restore it, or take the document out of the catalog."
         ) from None
     except OSError as exc:
         raise CorpusError(f"Can't read the seed '{path}': {exc.strerror}. Check its permissions.") from None

@@ -4,6 +4,9 @@ Verbatim formats: Whisper's timed lines, WebVTT and SubRip, "Name:" lines, bare 
 headings, paragraphs and bullets. `parse` picks by the catalog's kind, the file's ending and its first lines.
 """
 
+# webvtt ships no type information.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import io
@@ -21,8 +24,13 @@ from persona.text import ends_sentence
 from persona.types import DocumentKind
 
 _STAMPED = re.compile(r"^\[(\d+):(\d\d):(\d\d(?:\.\d+)?) --> (\d+):(\d\d):(\d\d(?:\.\d+)?)\]\s*(.*)$")
-_MARK = re.compile(r"^(?:[-–—]|>>+|\((?:laugh\w*|applause|music|inaudible|crosstalk|pause)\)|\[(?:laugh\w*|applause|music|inaudible|crosstalk)\])$", re.I)
-_NAMED = re.compile(r"^(?:\*\*)?([A-Z][\w.'’-]*(?: [A-Z][\w.'’-]*){0,3})(?:\*\*)?(?: \(?(\d+(?::\d\d)+)\)?)?:(?:\*\*)?\s+(.*)$")
+_MARK = re.compile(
+    r"^(?:[-–—]|>>+|\((?:laugh\w*|applause|music|inaudible|crosstalk|pause)\)|\[(?:laugh\w*|applause|music|inaudible|crosstalk)\])$",
+    re.I,
+)
+_NAMED = re.compile(
+    r"^(?:\*\*)?([A-Z][\w.'’-]*(?: [A-Z][\w.'’-]*){0,3})(?:\*\*)?(?: \(?(\d+(?::\d\d)+)\)?)?:(?:\*\*)?\s+(.*)$"
+)
 _VOICE = re.compile(r"<v(?:\.[^ >]*)?\s+([^>]+)>|</v>|<[^>]*>")
 
 
@@ -83,7 +91,9 @@ def _subtitles(entry: DocumentEntry, text: str) -> Iterator[_Cue]:
     try:
         captions = read(text)
     except (MalformedFileError, MalformedCaptionError) as exc:
-        raise CorpusError(f"'{entry.file}' is not a valid subtitle file: {exc}. Check its first lines and cues.") from None
+        raise CorpusError(
+            f"'{entry.file}' is not a valid subtitle file: {exc}. Check its first lines and cues."
+        ) from None
     for caption in captions:
         speaker = _only_speaker(entry)
         at = 0
@@ -130,12 +140,13 @@ def _dialogue(entry: DocumentEntry, lines: list[str]) -> Iterator[Word]:
     for line in lines:
         if line.startswith("#"):
             continue
+        said = line
         match = _NAMED.match(line.strip())
         if match and (not known or match[1].casefold() in known):
             speaker = known.get(match[1].casefold(), match[1])
             paragraph += 1
-            line = match[3]
-        yield from _bare([line], paragraph, speaker)
+            said = match[3]
+        yield from _bare([said], paragraph, speaker)
 
 
 _HEADING = re.compile(r"^#+\s+(.*)$|^\*\*(.+?)\*\*$")
@@ -161,7 +172,7 @@ def _outline_line(line: str) -> _Line:
         return _Line("timed", match[4], start=_seconds(match[1], match[2], match[3]))
     if match := _BULLET.match(line):
         return _Line("text", match[1])
-    if _FOOTNOTE.match(line.split()[0]):
+    if _FOOTNOTE.match(line.split(maxsplit=1)[0]):
         return _Line("text", line)
     tokens = line.split()
     if line.endswith(":") or (len(tokens) <= _MAX_HEADING_WORDS and not ends_sentence(tokens[-1])):

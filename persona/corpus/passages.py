@@ -95,9 +95,9 @@ def _covering(passage: Passage, kept: Sequence[Passage]) -> list[int]:
     out: list[int] = []
     for index, other in enumerate(kept):
         first, last = other.sentences[0].start, other.sentences[-1].end
-        if other.kind is DocumentKind.TRANSCRIPT and other.talk == passage.talk and first is not None and last is not None:
-            if min(end, last) >= max(start, first):
-                out.append(index)
+        timed = first is not None and last is not None and min(end, last) >= max(start, first)
+        if timed and other.kind is DocumentKind.TRANSCRIPT and other.talk == passage.talk:
+            out.append(index)
     return out
 
 
@@ -133,7 +133,9 @@ class _Twins:
                 if len(own & other) >= SAME_WORDS * len(own | other)
             }
             # A neighbouring window of the same document holds the very same sentence: no restatement.
-            found = {o for o in found if not (self._numbers[o][0] == passage.document and self._numbers[o][1] & numbers)}
+            found = {
+                o for o in found if not (self._numbers[o][0] == passage.document and self._numbers[o][1] & numbers)
+            }
             if not found:
                 return []
             out |= found

@@ -17,7 +17,7 @@ from persona.errors import CorpusError
 def annotate(words: Sequence[Word], path: Path, names: Sequence[str]) -> list[Word]:
     """The words with their speakers; a row that does not fit the transcript raises CorpusError."""
     rows = _read(path)
-    starts = {index: speaker for index, speaker in _resolve(words, rows, path, names)}
+    starts = dict(_resolve(words, rows, path, names))
     out: list[Word] = []
     speaker: str | None = None
     turn = -1
@@ -62,7 +62,9 @@ def _resolve(
         if position is None:
             raise CorpusError(f"{where} names the stamp {cue}, at which no line of the transcript begins. Correct it.")
         if speaker not in names:
-            raise CorpusError(f"{where} names '{speaker}', who is not among the document's speakers: {', '.join(names)}.")
+            raise CorpusError(
+                f"{where} names '{speaker}', who is not among the document's speakers: {', '.join(names)}."
+            )
         position += int(word) - 1
         there = " ".join(words[i].text for i in spoken[position : position + len(opens.split())])
         if there != opens:
@@ -72,7 +74,9 @@ def _resolve(
             raise CorpusError(f"{where} comes before the row above it. Put the rows in order.")
         out.append((index, speaker))
     if not out or out[0][0] != spoken[0]:
-        raise CorpusError(f"The speaker annotation '{path}' does not begin with the transcript's first word. Add that row.")
+        raise CorpusError(
+            f"The speaker annotation '{path}' does not begin with the transcript's first word. Add that row."
+        )
     return out
 
 

@@ -1,0 +1,148 @@
+"""`fireside doctor`: everything that a start needs, one line each, with what to do where something is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple, TextIO
+
+from bot.opening import open_index
+from persona.card import Card, load_card
+from persona.corpus import Corpus, load_corpus
+from persona.errors import FiresideError
+from persona.llama import EMBEDDING_MODEL, EMBEDDING_SHA256, LlamaEmbedder
+from persona.pipeline import is_calibrated
+from persona.settings import Settings
+from persona.types import Embedder
+
+OLDEST_PYTHON = (3, 11)
+ROOM = 200 * 1024 * 1024  # bytes; an index of five documents takes a tenth of it
+
+
+class Check(NamedTuple):
+    """What was looked at, how it stands, and what that means. A "note" is worth knowing, but stops nothing."""
+
+    what: str
+    state: Literal["ok", "note", "problem"]
+    says: str
+
+    @property
+    def line(self) -> str:
+        """All of it in one line."""
+        return f"{self.state:<8} {self.what}: {self.says}"
+
+
+def examine(settings: Callable[[], Settings], terminal: TextIO | None = None) -> Iterator[Check]:
+    """Each check as it is made; what needs something that is broken is left out."""
+    yield python(sys.version_info[:3])
+    yield from _from_settings(settings)
+    yield screen(terminal or sys.stdout)
+
+
+def _from_settings(load: Callable[[], Settings]) -> Iterator[Check]:
+    try:
+        settings = load()
+    except FiresideError as exc:
+        yield Check("settings", "problem", str(exc))
+        return
+    yield Check("settings", "ok", f"voice {settings.voice}, persona '{settings.persona}'")
+    yield (folder := data_folder(settings.data_dir))
+    yield (model := embedding_model(EMBEDDING_MODEL, EMBEDDING_SHA256))
+    try:
+        card = load_card(settings.persona)
+    except FiresideError as exc:
+        yield Check("persona", "problem", str(exc))
+        return
+    yield Check("persona", "ok", f"{card.name}, from '{card.path}'")
+    try:
+        corpus = load_corpus(card.catalog, card.aliases)
+    except FiresideError as exc:
+        yield Check("documents", "problem", str(exc))
+        return
+    yield Check("documents", "ok", f"{len(corpus.documents)} read, {len(corpus.passages)} passages")
+    yield calibration(card, corpus)
+    if "problem" not in (folder.state, model.state):
+        yield passages(settings, card, corpus, LlamaEmbedder)
+
+
+def python(version: tuple[int, ...]) -> Check:
+    """Whether Python is new enough."""
+    shown = ".".join(map(str, version))
+    if version < OLDEST_PYTHON:
+        needed = ".".join(map(str, OLDEST_PYTHON))
+        return Check("Python", "problem", f"{shown} is too old. Install Python {needed} or later.")
+    return Check("Python", "ok", shown)
+
+
+def data_folder(folder: Path) -> Check:
+    """Whether the data folder can be written and has room; it need not be there yet."""
+    elsewhere = "Choose another folder with --data-dir or FIRESIDE_DATA_DIR."
+    try:
+        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        if not there.is_dir():
+            return Check("data folder", "problem", f"'{there}' is a file, not a folder. {elsewhere}")
+        with tempfile.TemporaryFile(dir=there):
+            pass
+        free = shutil.disk_usage(there).free
+    except OSError as exc:
+        return Check("data folder", "problem", f"'{folder}' can't be written: {exc.strerror}. {elsewhere}")
+    if free < ROOM:
+        need = f"{free / 2**20:.0f} MB free, {ROOM / 2**20:.0f} MB needed"
+        return Check("data folder", "problem", f"'{folder}' has too little room ({need}). Make room. {elsewhere}")
+    return Check("data folder", "ok", f"'{folder}', {free / 2**30:.1f} GB free")
+
+
+def embedding_model(path: Path, sha256: str) -> Check:
+    """Whether the embedding model is whole."""
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as exc:
+        return Check("embedding model", "problem", f"'{path}' can't be read: {exc.strerror}. Reinstall fireside.")
+    if digest != sha256:
+        return Check("embedding model", "problem", f"'{path}' is corrupt (its sha256 differs). Reinstall fireside.")
+    return Check("embedding model", "ok", f"{path.name}, checksum right")
+
+
+def calibration(card: Card, corpus: Corpus) -> Check:
+    """Whether the threshold was fitted for these documents."""
+    try:
+        fitted = is_calibrated(card, corpus)
+    except FiresideError as exc:
+        return Check("calibration", "problem", str(exc))
+    if fitted:
+        return Check("calibration", "ok", "made for these documents")
+    return Check(
+        "calibration", "note", "none for these documents, so the threshold is cautious. Run `fireside eval calibrate`."
+    )
+
+
+def passages(settings: Settings, card: Card, corpus: Corpus, load: Callable[[], Embedder]) -> Check:
+    """Whether the index holds these documents; none yet is no problem, for the first question builds it."""
+    if not settings.chroma_url and not (settings.data_dir / "index" / card.id / "chroma.sqlite3").exists():
+        return Check("index", "note", "not built yet. The first question builds it, or `fireside index` now.")
+    try:
+        embedder = load()
+        index = open_index(settings, card)
+        current = index.is_current(corpus, embedder)
+        rows = index.count(embedder)
+    except FiresideError as exc:
+        return Check("index", "problem", str(exc))
+    if not current:
+        return Check("index", "note", "not up to date. The next question updates it, or `fireside index` now.")
+    return Check("index", "ok", f"{rows:,} rows at {index.where}")
+
+
+def screen(terminal: TextIO) -> Check:
+    """What the terminal can show."""
+    encoding = (terminal.encoding or "").lower().replace("-", "")
+    if not terminal.isatty():
+        return Check("terminal", "ok", "none here (output goes to a file or pipe), so no colours")
+    if not encoding.startswith("utf8"):
+        return Check(
+            "terminal", "note", f"it shows {terminal.encoding}, so “ ” and … may show as ?. Set LANG to a UTF-8 locale."
+        )
+    return Check("terminal", "ok", f"UTF-8, {shutil.get_terminal_size().columns} columns")

@@ -1,0 +1,84 @@
+"""What all tests share: the bundled persona, its corpus and index (built once a run), and a closed network.
+
+No test reaches a network. One that talks to a local server of its own says so with
+`@pytest.mark.allow_hosts(["127.0.0.1"])`; every other one can't even open a socket (Unix ones apart: asyncio needs
+them).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import pytest_socket
+from hypothesis import settings
+
+from persona.card import Card, load_card
+from persona.corpus import Corpus, load_corpus
+from persona.index import PassageIndex
+from persona.llama import LlamaEmbedder
+from persona.pipeline import Fireside
+
+# The same examples in every run: a red test is a changed line, not a lucky draw. No deadline: the machine may be busy.
+settings.register_profile("fireside", derandomize=True, deadline=None, database=None)
+settings.load_profile("fireside")
+
+_OPENS_SOCKETS = ("allow_hosts", "enable_socket")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if not any(item.get_closest_marker(name) for name in _OPENS_SOCKETS) and "socket_enabled" not in getattr(
+        item, "fixturenames", ()
+    ):
+        pytest_socket.disable_socket(allow_unix_socket=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """No test touches the user's own index, store or models."""
+    before = os.environ.get("FIRESIDE_DATA_DIR")
+    folder = tmp_path_factory.mktemp("fireside")
+    os.environ["FIRESIDE_DATA_DIR"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["FIRESIDE_DATA_DIR"]
+    else:
+        os.environ["FIRESIDE_DATA_DIR"] = before
+
+
+@pytest.fixture(scope="session")
+def card() -> Card:
+    """The bundled persona."""
+    return load_card("ilya")
+
+
+@pytest.fixture(scope="session")
+def corpus(card: Card) -> Corpus:
+    """What the bundled persona knows."""
+    return load_corpus(card.catalog, card.aliases)
+
+
+@pytest.fixture(scope="session")
+def embedder() -> Iterator[LlamaEmbedder]:
+    """The bundled weights, in llama.cpp."""
+    made = LlamaEmbedder()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def data_dir(_home: Path, card: Card, corpus: Corpus, embedder: LlamaEmbedder) -> Path:
+    """A data folder with the bundled persona's index in it."""
+    PassageIndex(card.id, folder=_home / "index" / card.id).build(corpus, embedder)
+    return _home
+
+
+@pytest.fixture(scope="session")
+def fireside(data_dir: Path, card: Card, embedder: LlamaEmbedder) -> Iterator[Fireside]:
+    """The bundled persona, ready to answer."""
+    made = Fireside.open(card, PassageIndex(card.id, folder=data_dir / "index" / card.id), embedder)
+    yield made
+    made.close()

@@ -1,0 +1,42 @@
+"""Stand-ins that go in by argument."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+
+from persona.text import stems
+
+
+class HashEmbedder:
+    """An Embedder without weights: the hashed stems of a text, as a unit vector. Texts that share words are near.
+
+    `embedded` lists every text it was given, in order. With `calls` it is killed (KeyboardInterrupt) after so many.
+    """
+
+    def __init__(self, fingerprint: str = "hash:1", *, dimensions: int = 96, calls: int | None = None) -> None:
+        self._fingerprint = fingerprint
+        self._dimensions = dimensions
+        self._calls = calls
+        self.embedded: list[str] = []
+
+    @property
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        if self._calls is not None:
+            if self._calls == 0:
+                raise KeyboardInterrupt
+            self._calls -= 1
+        self.embedded.extend(texts)
+        return [self._vector(text) for text in texts]
+
+    def _vector(self, text: str) -> list[float]:
+        vector = [0.0] * self._dimensions
+        for stem in stems(text) or [""]:
+            digest = hashlib.sha256(stem.encode()).digest()
+            vector[int.from_bytes(digest[:4], "big") % self._dimensions] += 1.0
+        length = math.sqrt(sum(x * x for x in vector))
+        return [x / length for x in vector]

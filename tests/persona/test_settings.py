@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from persona.errors import ConfigError
+from persona.settings import SECRETS, load_settings
+
+
+def write(folder: Path, text: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "fireside.toml").write_text(text, encoding="utf-8")
+    return folder
+
+
+def refused(**layers: object) -> str:
+    layers.setdefault("environ", {})
+    layers.setdefault("places", [])
+    with pytest.raises(ConfigError) as caught:
+        load_settings(**layers)  # pyright: ignore[reportArgumentType]
+    return str(caught.value)
+
+
+def test_without_any_setting_the_defaults_hold():
+    settings = load_settings(environ={}, places=[])
+    assert (settings.voice, settings.chroma_url, settings.discord_token) == ("auto", None, None)
+    assert settings.data_dir.name == "fireside"
+
+
+def test_each_layer_beats_the_one_before_it(tmp_path: Path):
+    config = write(tmp_path / "config", 'persona = "a"\nvoice = "quotes"\nchat_model = "a"\ndata_dir = "/a"')
+    working = write(tmp_path / "working", 'persona = "b"\nchat_model = "b"\ndata_dir = "/b"')
+    environ = {"FIRESIDE_CHAT_MODEL": "c", "FIRESIDE_DATA_DIR": "/c"}
+    settings = load_settings({"data_dir": "/d", "persona": None}, environ=environ, places=[config, working])
+    assert (settings.voice, settings.persona, settings.chat_model) == ("quotes", "b", "c")
+    assert settings.data_dir == Path("/d")
+
+
+def test_an_empty_variable_is_no_setting():
+    assert load_settings(environ={"FIRESIDE_VOICE": "", "FIRESIDE_X": ""}, places=[]).voice == "auto"
+
+
+def test_a_relative_folder_in_a_file_starts_at_the_file(tmp_path: Path):
+    place = write(tmp_path / "config", 'data_dir = "data"\npersona = "cards/me.toml"')
+    settings = load_settings(environ={}, places=[place])
+    assert settings.data_dir == place / "data"
+    assert settings.persona == str(place / "cards/me.toml")
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_one_and_the_file(tmp_path: Path):
+    place = write(tmp_path, 'vioce = "quotes"')
+    message = refused(places=[place])
+    assert "'vioce'" in message
+    assert "'voice'" in message
+    assert str(place / "fireside.toml") in message
+
+
+def test_an_unknown_variable_is_refused_with_the_nearest_one():
+    assert "'FIRESIDE_DATA_DIR'" in refused(environ={"FIRESIDE_DATADIR": "x"})
+
+
+def test_a_file_that_is_not_toml_is_refused_by_name(tmp_path: Path):
+    assert str(tmp_path) in refused(places=[write(tmp_path, "voice = ")])
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_in_a_file_is_refused_without_being_shown(tmp_path: Path, name: str):
+    message = refused(places=[write(tmp_path, f'{name.lower()} = "xoxb-hidden"')])
+    assert name in message
+    assert "hidden" not in message
+
+
+def test_secrets_come_from_the_environment_and_print_as_stars():
+    settings = load_settings(environ={"DISCORD_TOKEN": "xyz-hidden"}, places=[])
+    assert settings.discord_token is not None
+    assert settings.discord_token.get_secret_value() == "xyz-hidden"
+    assert "hidden" not in repr(settings)
+
+
+def test_a_secret_with_our_prefix_is_told_its_right_name():
+    assert "set DISCORD_TOKEN" in refused(environ={"FIRESIDE_DISCORD_TOKEN": "x"})
+
+
+def test_the_model_voice_is_refused_for_now():
+    assert "no chat-model voice yet" in refused(environ={"FIRESIDE_VOICE": "model"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FIRESIDE_VOICE", "loud"),
+        ("FIRESIDE_RISK", "x%"),
+        ("FIRESIDE_RISK", "1.5"),
+        ("FIRESIDE_CHROMA_URL", "localhost:8000"),
+        ("FIRESIDE_CHROMA_URL", "http://host:port"),
+        ("FIRESIDE_DISCORD_GATEWAY_URL", "http://localhost"),
+        ("FIRESIDE_SLACK_API_URL", "http://localhost/api"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name_place_and_value(name: str, value: str):
+    message = refused(environ={name: value})
+    assert message.startswith(f"'{name}' in the environment is '{value}'")
+    assert message.endswith("Correct it.")
+
+
+def test_an_empty_option_is_refused_as_the_option():
+    assert "'--data-dir' on the command line" in refused(given={"data_dir": ""})
+
+
+@pytest.mark.parametrize("written", ["5%", "0.05"])
+def test_a_risk_is_a_share_or_a_percentage(written: str):
+    assert load_settings(environ={"FIRESIDE_RISK": written}, places=[]).risk == pytest.approx(0.05)
