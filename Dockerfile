@@ -18,7 +18,7 @@ COPY bot bot
 COPY evals evals
 COPY persona persona
 COPY seeds seeds
-RUN CMAKE_ARGS="$CMAKE_ARGS" /opt/fireside/bin/pip install --no-cache-dir .
+RUN /opt/fireside/bin/pip install --no-cache-dir .
 
 FROM python:3.11-slim
 # llama.cpp's threads are OpenMP's.

@@ -22,7 +22,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, _leave)
     _write_utf8()
     try:
-        from bot.commands import app  # noqa: PLC0415 (see above)
+        from bot.commands import app
 
         app(prog_name="fireside")
     except KeyboardInterrupt:

@@ -64,7 +64,7 @@ def shorten(text: str, length: int) -> str:
     """The text, cut at a word where it is longer than `length`."""
     if len(text) <= length:
         return text
-    return text[: length - 2].rsplit(" ", 1)[0] + " …"
+    return text[: length - 1].rsplit(" ", 1)[0] + " …"
 
 
 def _how(citation: Citation) -> str:

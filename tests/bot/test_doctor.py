@@ -7,6 +7,7 @@ from pathlib import Path
 from bot.doctor import calibration, data_folder, embedding_model, examine, passages, python, screen
 from persona.corpus import load_corpus
 from persona.errors import ConfigError
+from persona.index import PassageIndex
 from persona.pipeline import Fireside
 from persona.settings import Settings, load_settings
 from tests.fakes import HashEmbedder
@@ -32,8 +33,6 @@ def test_a_built_index_is_found(data_dir: Path, fireside: Fireside):
 
 def test_an_index_of_other_documents_is_to_be_updated(tmp_path: Path, fireside: Fireside):
     embedder = HashEmbedder()
-    from persona.index import PassageIndex
-
     other = load_corpus(fireside.card.catalog, {"neural": "neuronal"})
     index = PassageIndex(fireside.card.id, folder=tmp_path / "index" / fireside.card.id)
     index.build(other, embedder)

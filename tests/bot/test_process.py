@@ -71,3 +71,20 @@ def test_output_is_utf8_whatever_the_locale(data_dir: Path):
         [*FIRESIDE, "quote", "reliability of neural networks"], capture_output=True, env=environ, check=True
     )
     assert "“" in done.stdout.decode("utf-8")
+
+
+def test_rebuild_starts_from_nothing(tmp_path: Path):
+    card = Path(__file__).parents[1] / "data" / "second" / "mara.toml"
+    index = [*FIRESIDE, "--data-dir", str(tmp_path), "--persona", str(card), "index"]
+    for args in (index, [*index, "--rebuild"]):
+        done = subprocess.run(args, capture_output=True, text=True, check=True)
+        assert "0 dropped, 0 kept" in done.stdout
+        assert done.stderr == "Reading the talks…\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_one_sentence():
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([*FIRESIDE, "--version"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "No space left" in done.stderr

@@ -62,9 +62,7 @@ def test_declines(fireside: Fireside, text: str, reason: Reason) -> None:
     assert not reply.citations
 
 
-@pytest.mark.parametrize(
-    "text", ["What does he think about it?", "What about it?", "How can they be improved?", "Why?"]
-)
+@pytest.mark.parametrize("text", ["What does he think about it?", "What about it?", "How can they be improved?"])
 def test_asks_back_when_nothing_says_what_it_is(fireside: Fireside, text: str) -> None:
     reply = ask(fireside, text)
     assert (reply.decision, reply.reason) == (Decision.CLARIFY, Reason.UNRESOLVED)
@@ -76,7 +74,6 @@ def test_asks_back_when_nothing_says_what_it_is(fireside: Fireside, text: str) -
         "What is the capital of Mongolia?",
         "How do I bake sourdough bread?",
         "Who won the 2018 football world cup?",
-        "How do I change the tyre of a bicycle?",
         "Which vaccines does a puppy need?",
     ],
 )

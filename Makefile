@@ -1,0 +1,46 @@
+# Two commands on a bare machine (Python 3.11+, gcc, g++, cmake, make, git): `make chat` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: chat test check lint bench eval calibrate clean
+
+chat: $(VENV)/.run
+	@$(BIN)/fireside chat
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+check: lint test
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: $(VENV)/.dev
+	$(BIN)/python scripts/bench.py
+
+eval: $(VENV)/.dev
+	$(BIN)/fireside eval run --readme README.md
+
+calibrate: $(VENV)/.dev
+	$(BIN)/fireside eval calibrate
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Fireside needs Python 3.11 or newer; '$(PYTHON)' is older. Run: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: $(BIN)/python pyproject.toml constraints.txt
+	@echo "Installing; llama.cpp is compiled once, which takes some minutes." >&2
+	$(PIP) install -q -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
+	@echo "Installing; llama.cpp is compiled once, which takes some minutes." >&2
+	$(PIP) install -q -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/.run
