@@ -27,6 +27,9 @@ def main() -> None:
         app(prog_name="fireside")
     except KeyboardInterrupt:
         _leave()
+    except OSError as exc:
+        print(f"Can't use {_named(exc)}: {exc.strerror}. Check that it can be written and has room.", file=sys.stderr)
+        sys.exit(1)
     finally:
         _flush()
 
@@ -35,6 +38,10 @@ def _leave(_number: int = signal.SIGINT, _frame: FrameType | None = None) -> NoR
     if sys.stderr.isatty():
         os.write(2, b"\x1b[?25h\n")  # a progress bar hides the cursor
     os._exit(INTERRUPTED)
+
+
+def _named(exc: OSError) -> str:
+    return f"'{exc.filename}'" if exc.filename else "the output"
 
 
 def _write_utf8() -> None:

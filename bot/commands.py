@@ -38,9 +38,6 @@ class _Group(TyperGroup):
             with contextlib.suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
-        except OSError as exc:
-            say(f"Can't use {exc.filename or 'the output'}: {exc.strerror}. Check that it is writable and has room.")
-            raise typer.Exit(1) from None
 
 
 @dataclass
