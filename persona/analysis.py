@@ -63,7 +63,10 @@ _KINDS: tuple[tuple[AnswerKind, re.Pattern[str]], ...] = tuple(
     )
 )
 
-_PRONOUN = re.compile(r"\b(?:it|its|they|them|their|theirs|the two|both of)\b", re.I)
+_PRONOUN = re.compile(
+    r"\b(?:it|its|they|them|their|theirs|both of|of the two(?=\W*$| (?:is|was|are|were|do|does|did|has|said|works?)))\b",
+    re.I,
+)
 # "that" and its like point outside only at the end or right after a verb or preposition; elsewhere they open a clause.
 _POINTER = re.compile(
     r"\b(?:that|this|these|those|the former|the latter)\W*$|\b(?:before|after|since|until|back) then\b"

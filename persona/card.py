@@ -74,7 +74,7 @@ class DeclineLines(BaseModel):
 class AnswerLines(BaseModel):
     """The bot's own words around a quotation ({quote}) or a report ({sentence}).
 
-    {told} is "to Jensen Huang", {talk} "talk with Jensen Huang", {at} ", at 32:54" or nothing.
+    {told} and {talk} are the talk's `told` and `name`, {at} is ", at 32:54" or nothing.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -83,6 +83,7 @@ class AnswerLines(BaseModel):
     quoted_other: Annotated[str, _only("quote", "speaker", "talk", "at")]
     attributed: Annotated[str, _only("quote", "told", "talk", "at")]
     attributed_other: Annotated[str, _only("quote", "speaker", "talk", "at")]
+    unsure_who: Plain
     noted: Annotated[str, _only("sentence", "talk")]
     reported: Annotated[str, _only("sentence", "talk")]
     reported_more: Annotated[str, _only("sentence")]

@@ -90,6 +90,10 @@ PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             r"|see (?:you|ya)|cya|gn|welcome|what'?s up|how are you|how's it going|nice to meet|hola|hallo|bonjour|ciao)\b",
         ),
         (
+            "asks",
+            r"^\W*(?:and |so |but |ok |well |hey )*(?:what|why|how|when|where|who|which|is|are|was|were|do|does|did|can|could|would|should|has|have)\b",
+        ),
+        (
             "harm",
             r"\b(?:kill|murder|bomb|explosive|weapon|poison|malware|virus|ransomware|hack|phish\w*|stalk|dox\w*|harass\w*|suicide|hurt|harm|attack|steal"
             r"|self-harm|die|home address|drugs?|meth|shoot|stab|bully|blackmail|threat\w*|insult|slur|overdose|password|credit card|gun)\b",

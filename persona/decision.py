@@ -20,6 +20,8 @@ from persona.types import Reason
 # Below this cosine nothing in the corpus is about the question (it only words the reason; the threshold decides).
 TOPIC_COSINE = 0.42
 MAX_SENSES = 3
+ASKS_BACK = 0.5
+ASKS_BACK_SURELY = 0.8
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,8 @@ def decide(analysis: Analysis, ranked: Sequence[Span], policy: Policy, corpus: C
     if len(places) > 1 and not analysis.followed_up:
         ambiguous = policy.coefficients.ambiguous.probability(features)
         features["ambiguous"] = ambiguous
-        if ambiguous >= 0.5:
+        # Where the evidence is good enough to answer, asking back needs a better reason.
+        if ambiguous >= (ASKS_BACK_SURELY if confidence >= policy.threshold else ASKS_BACK):
             return Verdict(Reason.AMBIGUOUS, confidence, tuple(places), features)
     chosen = tuple(apart(ranked))
     if confidence >= policy.threshold:

@@ -3,7 +3,7 @@
 FiresideError               one sentence: what, which value, what to do next
 ├── ConfigError             a setting, persona card or calibration file
 ├── CorpusError             a catalog, seed or speaker annotation
-├── IndexError_             the passage index in Chroma
+├── PassageIndexError             the passage index in Chroma
 ├── ModelError              a model file or llama.cpp
 ├── InputError              a question or file that a user gave (exit code 2)
 └── VerificationError       a citation that its document does not bear out (a bug, never shown)
@@ -26,7 +26,7 @@ class CorpusError(FiresideError):
     """A catalog, seed or speaker annotation is missing, changed or malformed."""
 
 
-class IndexError_(FiresideError):
+class PassageIndexError(FiresideError):
     """The passage index can't be read or written."""
 
 

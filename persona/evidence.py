@@ -81,6 +81,7 @@ class Evidence:
         top_cosine = max(h.cosine for h in retrieved.hits)
         wanted = _Wanted(analysis.terms or analysis.context, self._lexical, retrieved)
         focus = _Wanted(analysis.focus, self._lexical, retrieved)
+        asked = set(words(analysis.text)) | {stem(w) for w in words(analysis.text)}
         shared = self._of_question(analysis, wanted)
         around: dict[str, dict[str, float]] = {}
         out: list[Span] = []
@@ -88,9 +89,11 @@ class Evidence:
             passage = hit.passage
             if passage.id not in around:
                 around[passage.id] = self._of_passage(analysis, retrieved, wanted, hit, rank, top_bm25, top_cosine)
-            features = {**shared, **around[passage.id], **_of_span(analysis, retrieved, wanted, focus, part)}
+            vector = _mean(retrieved, part)
+            features = {**shared, **around[passage.id], **_of_span(analysis, retrieved, wanted, focus, part, asked)}
+            features["span_cosine"] = float(vector @ retrieved.query) if vector is not None else 0.0
             features["asked_before"] /= 1.0 + part[0].number - passage.opening
-            out.append(Span(hit, part, rank, features, _mean(retrieved, part)))
+            out.append(Span(hit, part, rank, features, vector))
         return out
 
     def _of_question(self, analysis: Analysis, wanted: _Wanted) -> dict[str, float]:
@@ -153,27 +156,23 @@ def _agrees(have: str, asked: Sequence[str]) -> float:
 
 
 def _of_span(
-    analysis: Analysis, retrieved: Retrieved, wanted: _Wanted, focus: _Wanted, part: Sequence[Sentence]
+    analysis: Analysis, retrieved: Retrieved, wanted: _Wanted, focus: _Wanted, part: Sequence[Sentence], asked: set[str]
 ) -> dict[str, float]:
     text = " ".join(s.search for s in part)
-    asked = set(words(analysis.text)) | {stem(w) for w in words(analysis.text)}
     covered = np.max([wanted.covered(s.search) for s in part], axis=0)
-    vector = _mean(retrieved, part)
-    span_cosine = float(vector @ retrieved.query) if vector is not None else 0.0
     best_cosine = max(retrieved.sentence_cosine(s) for s in part)
     found, near = _kind_evidence(analysis, text, asked)
     size = sum(len(_stems(s.search)) for s in part)
     have = {t for s in part for t in _stems(s.search)}
     return {
-        "span_cosine": span_cosine,
         "best_cosine": best_cosine,
         "coverage": wanted.share(covered >= 1.0),
         "soft_coverage": wanted.share(covered),
         "pairs": wanted.pairs(part),
         "focus": focus.share(np.max([focus.covered(s.search) for s in part], axis=0)),
         "has_focus": float(bool(focus.terms)),
-        "new_name": float(any(_new_name(m[0], m.start(), asked) for m in _NAME.finditer(text))),
-        "new_number": float(any(w[0].isdigit() and w not in asked for w in words(text))),
+        "new_name": float(any(_new_name(name, at, asked) for name, at in _names_in(text))),
+        "new_number": float(any(w[0].isdigit() and w not in asked for w in _tokens(text))),
         "kind_found": found,
         "kind_near": near,
         "asks_back": sum(s.search.endswith("?") for s in part) / len(part),
@@ -273,7 +272,7 @@ def _kind_evidence(analysis: Analysis, text: str, asked: set[str]) -> tuple[floa
     """Whether the span has something of the asked kind that the question does not have itself, and whether that
     stands next to what is counted or chosen. Questions of a kind that leaves no mark in the text count as found."""
     if analysis.kind is AnswerKind.NUMBER:
-        tokens = words(text)
+        tokens = _tokens(text)
         places = [i for i, w in enumerate(tokens) if (w[0].isdigit() or w in _NUMBER_WORD) and w not in asked]
         if not analysis.focus:
             return float(bool(places)), float(bool(places))
@@ -284,12 +283,22 @@ def _kind_evidence(analysis: Analysis, text: str, asked: set[str]) -> tuple[floa
         found = any(stem(m[0].lower()) not in asked for m in _TIME_WORD.finditer(text))
         return float(found), float(found)
     if analysis.kind in (AnswerKind.PERSON, AnswerKind.PLACE):
-        found = any(_new_name(m[0], m.start(), asked) for m in _NAME.finditer(text))
+        found = any(_new_name(name, at, asked) for name, at in _names_in(text))
         return float(found), float(found)
     if analysis.kind is AnswerKind.REASON:
         found = bool(_REASON_WORD.search(text))
         return float(found), float(found)
     return 1.0, 1.0
+
+
+@lru_cache(maxsize=16384)
+def _tokens(text: str) -> tuple[str, ...]:
+    return tuple(words(text))
+
+
+@lru_cache(maxsize=16384)
+def _names_in(text: str) -> tuple[tuple[str, int], ...]:
+    return tuple((m[0], m.start()) for m in _NAME.finditer(text))
 
 
 def _new_name(name: str, at: int, asked: set[str]) -> bool:

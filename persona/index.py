@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from persona.corpus import Corpus
-from persona.errors import FiresideError, IndexError_
+from persona.errors import FiresideError, PassageIndexError
 from persona.text import STOPWORDS, stem, words
 from persona.types import Embedder, Passage, Sentence
 
@@ -130,7 +130,7 @@ class PassageIndex:
             if self.url:
                 parts = urlsplit(self.url)
                 if parts.scheme not in ("http", "https") or not parts.hostname:
-                    raise IndexError_(
+                    raise PassageIndexError(
                         f"'{self.url}' is no Chroma URL. Set chroma_url to one like http://127.0.0.1:8000."
                     )
                 tls = parts.scheme == "https"
@@ -153,8 +153,8 @@ class PassageIndex:
         except BaseException as exc:
             text = str(exc).splitlines()[0][:200] if str(exc) else type(exc).__name__
             if self.url:
-                raise IndexError_(f"Can't use the Chroma server at {self.url}: {text}. Is it running?") from exc
-            raise IndexError_(
+                raise PassageIndexError(f"Can't use the Chroma server at {self.url}: {text}. Is it running?") from exc
+            raise PassageIndexError(
                 f"Can't use the index at '{self.where}': {text}. Check that the disk is writable and has room; "
                 "if the index itself is broken, run `fireside index --rebuild`."
             ) from exc
@@ -239,13 +239,22 @@ class PassageIndex:
             return sum(self._open(part, embedder).count() for part in PARTS)
 
     def wipe(self) -> None:
-        """Deletes the index on disk; the next build starts from nothing."""
-        self._client_ = None
+        """Deletes the index; the next build starts from nothing."""
         self._collections.clear()
-        if self.folder and self.folder.exists():
+        if self._client_ is None and self.folder and not self.url:
+            # Not through Chroma: a broken database can't be opened.
             try:
-                shutil.rmtree(self.folder)
+                shutil.rmtree(self.folder, ignore_errors=False)
+            except FileNotFoundError:
+                pass
             except OSError as exc:
-                raise IndexError_(
+                raise PassageIndexError(
                     f"Can't delete the index at '{self.folder}': {exc.strerror}. Delete it by hand."
                 ) from exc
+            return
+        with self._spoken_errors():
+            client = self._client()
+            have = {c.name for c in client.list_collections()}
+            for part in PARTS:
+                if f"{self.name}-{part}" in have:
+                    client.delete_collection(f"{self.name}-{part}")

@@ -19,14 +19,13 @@ _PASSAGES = 24
 
 _SAID = (
     r"said|says|say|saying|mentioned|mentions|brought up|brings up|asked|asks|claimed|claims|argued|argues|noted|stated|states|told|compared"
-    r"|called|calls|described|describes|pointed out|points out|suggested|suggests|used the (?:phrase|term|words?|expression)|coined|remarked"
+    r"|called|calls|described|describes|pointed out|points out|suggested|suggests|used the (?:phrase|term|words?|expression)|remarked"
     r"|talked about|talks about|spoke (?:about|of)|thinks|thought|believes|believed|admitted|joked|wondered|explained|referred to|credits|credited"
-    r"|predicted|uttered|raised|quoted|recalled|congratulated|thanked|praised|observed|defined|complained|put it|jumped in|came up with|introduced"
-    r"|loves|finds|found|interrupted"
+    r"|uttered|raised|quoted|recalled|congratulated|thanked|praised|observed|complained|put it|jumped in|interrupted"
 )
 _ATTRIBUTION = re.compile(
     rf"^\W*(?:(?:so|and|ok|hey|btw|wait)\W+)*(?:who(?:se)?\b(?:\s+\w+){{0,3}}?\s+(?:{_SAID})\b"
-    rf"|who (?:was|is) it (?:that|who)\b|whose (?:words?|line|quote|phrase|idea|sentence|remark|question|comment|claim|statement)\b"
+    rf"|who (?:was|is) it (?:that|who) (?:{_SAID})\b|whose (?:words?|line|quote|phrase|idea|sentence|remark|question|comment|claim|statement)\b"
     rf"|(?:was|is) (?:it|that|this) .{{1,60}}\b(?:who|that) (?:{_SAID})\b"
     rf"|(?:which|what) (?:one|person|speaker|of (?:you|them|the two))\b.{{0,30}}\b(?:{_SAID})\b"
     rf"|who\b.{{0,40}}\b(?:the one (?:who|that)|speaking|talking)\b)",

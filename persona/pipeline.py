@@ -22,7 +22,7 @@ from persona.lookup import FOUND, Lookup, asks_who_said, said_what
 from persona.models import Coefficients, load_calibration, load_coefficients
 from persona.retrieval import Retrieved, Retriever
 from persona.spelling import Spelling
-from persona.text import STOPWORDS, clean, terms, words
+from persona.text import STOPWORDS, clean, stem, terms, words
 from persona.types import Citation, Decision, Embedder, Question, Reason, Reply, ScoredCitation, Timings, Trace
 from persona.verification import Draft, check_text, verify
 from persona.voices import MAX_REPLY, QuotesVoice, cite, clock
@@ -32,7 +32,8 @@ CAUTIOUS_THRESHOLD = 0.75  # where no calibration says which threshold this corp
 NOT_CERTIFIED = "not certified"
 NEAREST_COSINE = 0.35  # below this the "nearest" thing said has nothing to do with the question
 _NEAREST_CHARACTERS = 260
-_SENSE_CHARACTERS = 70
+_NEAREST_WORDS = 6
+_SENSE_WORDS = 4  # that tell one sense from another
 
 
 @dataclass
@@ -97,15 +98,15 @@ class Fireside:
         progress: Callable[[int, int], None] | None = None,
     ) -> Fireside:
         """Loads the corpus, brings the index to it (only what changed is embedded), and chooses the threshold."""
-        corpus = load_corpus(card.catalog, card.aliases)
-        if not index.is_current(corpus, embedder):
-            build(corpus, index, embedder, progress)
         fitted = load_coefficients(coefficients) if coefficients else load_coefficients()
         if fitted.embedding != embedder.fingerprint:
             raise ConfigError(
                 f"The coefficients were fitted for the embedding '{fitted.embedding}', not '{embedder.fingerprint}'. "
                 "Use the bundled embedding, or run `fireside eval calibrate`."
             )
+        corpus = load_corpus(card.catalog, card.aliases)
+        if not index.is_current(corpus, embedder):
+            build(corpus, index, embedder, progress)
         return cls(card, corpus, index, embedder, fitted, policy_of(card, corpus, fitted))
 
     async def respond(self, question: Question) -> Reply:
@@ -190,15 +191,17 @@ class Fireside:
         return reply.finish(Reason.AMBIGUOUS, text, verdict.confidence, options=options)
 
     def _sense(self, span: Span) -> str:
-        """A few words that name what a span is about: its heading, or how its first sentence begins."""
+        """A few words that name what a span is about: its heading, or its rarest words."""
         passage = span.hit.passage
         talk = self.corpus.catalog.talk_of(passage.document).name
         sentence = span.sentences[0]
-        about = passage.context.split(": ")[-1] if not passage.kind.verbatim else sentence.search
-        if len(about) > _SENSE_CHARACTERS:
-            about = about[:_SENSE_CHARACTERS].rsplit(" ", 1)[0] + " …"
-        at = clock(sentence.start) if passage.kind.verbatim else ""
-        return f"{about.rstrip('.?!,:')} ({talk}{', ' + at if at else ''})"
+        if not passage.kind.verbatim:
+            return f"{passage.context.split(': ')[-1]} ({talk})"
+        forms = {stem(w): w for w in reversed(words(span.search)) if w not in STOPWORDS and w.isalpha()}
+        rare = sorted(forms, key=lambda t: -self.retriever.lexical.idf(t))[:_SENSE_WORDS]
+        about = ", ".join(forms[t] for t in sorted(rare, key=lambda t: words(span.search).index(forms[t])))
+        at = clock(sentence.start)
+        return f"{about} ({talk}{', ' + at if at else ''})"
 
     def _abstain(self, verdict: Verdict, reply: _Reply) -> Answered:
         lines = self.card.abstain
@@ -219,7 +222,9 @@ class Fireside:
         near = [
             s
             for s in apart(spans)[:6]
-            if s.features["best_cosine"] >= NEAREST_COSINE and len(s.text) <= _NEAREST_CHARACTERS
+            if s.features["best_cosine"] >= NEAREST_COSINE
+            and len(s.text) <= _NEAREST_CHARACTERS
+            and len(s.text.split()) >= _NEAREST_WORDS
         ]
         near.sort(key=lambda s: s.hit.passage.speaker is None)
         return [cite(s.sentences, self.corpus) for s in near[:2]]
@@ -303,7 +308,7 @@ class _Reply:
 
 
 def talk_names(corpus: Corpus, own_names: Sequence[str]) -> dict[str, list[str]]:
-    """For each talk the words of its name that no other talk's has: "Lex", "Theory Session"."""
+    """For each talk the words of its name that no other talk's has: whom it was with, where it was held."""
     own = {w for n in own_names for w in words(n)}
     cues: dict[str, list[str]] = {}
     for talk in corpus.catalog.talk:

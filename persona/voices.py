@@ -14,6 +14,7 @@ from persona.verification import INNER_QUOTES, Draft
 
 MAX_REPLY = 700
 SHORT_REPLY = 350  # what a second piece of evidence may lengthen a reply to when the first is clearly best
+FAR_BEHIND = 2.5  # log odds behind the best from which a span adds nothing
 SURE_LEAD = 1.0  # log odds by which the best span must lead for the reply to stay short
 
 
@@ -79,6 +80,8 @@ class QuotesVoice:
             claims = [claims[0].model_copy(update={"text": text})]
         for other in spans[1:4]:
             lead = spans[0].features["ranker"] - other.features["ranker"]
+            if lead > FAR_BEHIND:
+                break
             limit = SHORT_REPLY if lead >= SURE_LEAD else MAX_REPLY
             claim, citation = self._claim(other.sentences, len(citations), after=citations[-1])
             if sum(len(c.text) + 1 for c in claims) + len(claim.text) > limit:
@@ -127,6 +130,11 @@ class QuotesVoice:
             text = lines.noted.format(sentence=sentence, talk=talk.name)
         else:
             text = lines.reported.format(sentence=sentence, talk=talk.name)
+        entry = self._corpus.documents[citation.document].entry
+        if entry.attribution == "unreliable" and any(
+            w in talk.name.split() for w in map(_bare, citation.quote.split()) if w[:1].isupper()
+        ):
+            text += f" {lines.unsure_who}"
         return Claim(text=text, kind="reported", citations=(number,)), citation
 
     def within(self, sentence: str) -> str:

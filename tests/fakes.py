@@ -40,3 +40,6 @@ class HashEmbedder:
             vector[int.from_bytes(digest[:4], "big") % self._dimensions] += 1.0
         length = math.sqrt(sum(x * x for x in vector))
         return [x / length for x in vector]
+
+    def words(self) -> list[str]:
+        return []

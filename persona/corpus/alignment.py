@@ -16,8 +16,8 @@ _MIN_SHARE = 0.5  # less than this matched: another talk, or another part of it;
 def align(captions: Sequence[Word], transcript: Sequence[Word]) -> list[Word]:
     """The captions' words with start, end, speaker and sentence ends of the transcript's matching words.
 
-    A word between two matches of one speaker takes that speaker and the time between; at the edge between two
-    speakers the words that match nothing have no speaker, so that nobody is quoted with another's words.
+    Words between two matches take the time between. They take the speaker only where they replace as many of the
+    transcript's words in one turn; elsewhere they have none, so that nobody is quoted with another's words.
     """
     spoken = [w for w in transcript if w.spoken]
     matcher = SequenceMatcher(None, [_key(w) for w in captions], [_key(w) for w in spoken], autojunk=True)
@@ -38,15 +38,36 @@ def align(captions: Sequence[Word], transcript: Sequence[Word]) -> list[Word]:
                 word._replace(speaker=source.speaker, start=source.start, end=source.end, paragraph=source.paragraph)
             )
             continue
-        before = next((spoken[m] for m in reversed(match[max(0, index - _MAX_GAP) : index]) if m is not None), None)
-        after = next((spoken[m] for m in match[index + 1 : index + 1 + _MAX_GAP] if m is not None), None)
+        before_at = next((i for i in range(index - 1, max(-1, index - 1 - _MAX_GAP), -1) if match[i] is not None), None)
+        after_at = next(
+            (i for i in range(index + 1, min(len(match), index + 1 + _MAX_GAP)) if match[i] is not None), None
+        )
+        before = _matched(spoken, match, before_at)
+        after = _matched(spoken, match, after_at)
         start = before.end if before else after.start if after else None
         end = after.start if after else start
-        same_turn = before is not None and after is not None and before.paragraph == after.paragraph
         paragraph = before.paragraph if before else out[-1].paragraph if out else 0
-        speaker = before.speaker if before and same_turn else None
+        speaker = before.speaker if before and _replaces(spoken, match, before_at, after_at) else None
         out.append(word._replace(speaker=speaker, start=start, end=end, paragraph=paragraph))
     return _with_sentence_ends(out, match, spoken)
+
+
+def _matched(spoken: Sequence[Word], match: Sequence[int | None], at: int | None) -> Word | None:
+    here = match[at] if at is not None else None
+    return spoken[here] if here is not None else None
+
+
+def _replaces(spoken: Sequence[Word], match: Sequence[int | None], before_at: int | None, after_at: int | None) -> bool:
+    """Whether the words between two matches stand for as many of the transcript's, all of one turn.
+
+    More words than the transcript has there may hold another's "that's right", which it left out.
+    """
+    if before_at is None or after_at is None:
+        return False
+    first, last = match[before_at], match[after_at]
+    if first is None or last is None or spoken[first].paragraph != spoken[last].paragraph:
+        return False
+    return after_at - before_at <= last - first
 
 
 def _with_sentence_ends(captions: list[Word], match: list[int | None], spoken: Sequence[Word]) -> list[Word]:

@@ -22,7 +22,7 @@ def _line_range(value: str) -> str:
 
 
 class TalkEntry(BaseModel):
-    """One talk. ``name`` follows "my" or "his" ("talk with Jensen Huang"), ``told`` a verb ("to Jensen Huang")."""
+    """One talk. ``name`` follows "my" or "his" ("talk with …"), ``told`` a verb ("to …")."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -44,6 +44,11 @@ class _Cue(NamedTuple):
 def parse(entry: DocumentEntry, text: str) -> list[Word]:
     """The words of a document; a document without any raises CorpusError."""
     omitted = entry.omitted()
+    count = len(text.splitlines())
+    if omitted and max(omitted) > count:
+        raise CorpusError(
+            f"Document '{entry.id}' omits line {max(omitted)}, but '{entry.file}' has {count} lines. Correct 'omit'."
+        )
     lines = ["" if number in omitted else line for number, line in enumerate(text.splitlines(), 1)]
     words = _reader(entry, lines)
     if not words:
@@ -142,8 +147,9 @@ def _dialogue(entry: DocumentEntry, lines: list[str]) -> Iterator[Word]:
             continue
         said = line
         match = _NAMED.match(line.strip())
-        if match and (not known or match[1].casefold() in known):
-            speaker = known.get(match[1].casefold(), match[1])
+        if match:
+            # A name that the catalog doesn't list is somebody unknown, never the one who spoke before.
+            speaker = known.get(match[1].casefold()) if known else match[1]
             paragraph += 1
             said = match[3]
         yield from _bare([said], paragraph, speaker)
@@ -177,10 +183,21 @@ def _outline_line(line: str) -> _Line:
     tokens = line.split()
     if line.endswith(":") or (len(tokens) <= _MAX_HEADING_WORDS and not ends_sentence(tokens[-1])):
         return _Line("heading", line.rstrip(":"))
-    match = _TOPIC.match(line)
-    if match and len(match[1].split()) <= _MAX_TOPIC_WORDS:
-        return _Line("text", match[2], heading=match[1])
-    return _Line("text", line)
+    topics: list[str] = []
+    while (
+        (match := _TOPIC.match(line))
+        and len(match[1].split()) <= _MAX_TOPIC_WORDS
+        and (not topics or _titled(match[1]))
+    ):
+        topics.append(match[1])
+        line = match[2]
+    return _Line("text", line, heading=": ".join(topics))
+
+
+def _titled(text: str) -> bool:
+    """Whether most words have a capital, as in a title: "Data, Compute, and Conviction"."""
+    tokens = text.split()
+    return 2 * sum(t[:1].isupper() for t in tokens) > len(tokens)
 
 
 def _outline(lines: list[str]) -> Iterator[Word]:

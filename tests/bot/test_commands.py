@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from bot.commands import Start, app
-from persona.errors import IndexError_
+from persona.errors import PassageIndexError
 from persona.pipeline import CAUTIOUS_THRESHOLD, MAX_QUESTION, Fireside
 from persona.settings import Settings
 from persona.types import Citation, Reply, ScoredCitation
@@ -124,7 +124,7 @@ def test_wrong_usage_is_exit_code_2(args: tuple[str, ...]):
 
 def test_an_error_on_purpose_is_its_sentence_and_its_exit_code():
     def opener(_settings: Settings) -> Fireside:
-        raise IndexError_("The index is gone. Build it again.")
+        raise PassageIndexError("The index is gone. Build it again.")
 
     result = CliRunner().invoke(app, ["ask", "x"], obj=Start(opener=opener))
     assert (result.exit_code, result.stderr) == (1, "The index is gone. Build it again.\n")

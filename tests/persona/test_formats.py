@@ -138,7 +138,6 @@ def test_nobody_known_to_speak_is_not_quotable(tmp_path: Path) -> None:
     assert not quotable(one_document(tmp_path, "It worked."), "It worked.")
 
 
-@pytest.mark.xfail(strict=True, reason="_dialogue() goes on with the turn before where the catalog lacks the name")
 def test_a_name_that_the_catalog_lacks_is_not_quoted_as_another(tmp_path: Path) -> None:
     text = "Anna: It worked.\nEve Stone: I broke it.\nCarl: Who?"
     corpus = one_document(tmp_path, text, speakers=["Anna", "Carl"])

@@ -10,7 +10,7 @@ import pytest
 
 from persona.card import Card, load_card
 from persona.corpus import Corpus
-from persona.errors import ConfigError, IndexError_
+from persona.errors import ConfigError, PassageIndexError
 from persona.index import PassageIndex
 from persona.llama import LlamaEmbedder
 from persona.models import load_coefficients
@@ -269,7 +269,7 @@ class BrokenIndex(PassageIndex):
     """An index whose disk has gone away since it was opened."""
 
     def search(self, vector: Sequence[float], embedder: Embedder, limit: int) -> list[tuple[str, float]]:
-        raise IndexError_("Can't use the index at 'here': the disk is gone. Plug it in.")
+        raise PassageIndexError("Can't use the index at 'here': the disk is gone. Plug it in.")
 
 
 def test_an_index_that_fails_is_no_i_dont_know(

@@ -298,7 +298,6 @@ def test_captions_keep_their_own_letters(corpus: Corpus) -> None:
     assert corpus.documents[CAPTIONS].occurrences("basian models and kernel methods")
 
 
-@pytest.mark.xfail(strict=True, reason="align() gives a listener's 'that's right' to the speaker around it")
 def test_a_listeners_words_in_the_captions_are_not_the_speakers(corpus: Corpus) -> None:
     (place,) = corpus.documents[CAPTIONS].occurrences("as to what to do that's right Yan lean")
     assert [w.speaker for w in place if w.text in ("that's", "right")] == [None, None]
