@@ -1,8 +1,7 @@
 """Chooses a persona's threshold on the *certify* split alone and writes its calibration file.
 
-The threshold is the one that maximises Youden's J (Cancer 3:32, 1950): the share of answerable questions answered rightly
-minus the share of unanswerable ones answered at all. It does not depend on how the two kinds are mixed. It is chosen, not
-certified: no bound on the risk is claimed.
+The threshold is the lowest at which the unanswerable questions that get an answer stay within a stated share. It is
+chosen, not certified: no bound on the risk is claimed.
 """
 
 from __future__ import annotations
@@ -49,8 +48,8 @@ class Chosen(NamedTuple):
     false_answers: float
 
 
-def choose(rows: Sequence[Scored]) -> Chosen:
-    """The threshold with the highest J; the stricter of two equal ones."""
+def choose(rows: Sequence[Scored], max_false: float) -> Chosen:
+    """The lowest threshold at which at most `max_false` of the unanswerable questions are answered."""
     answerable = sum(r.answerable for r in rows)
     unanswerable = len(rows) - answerable
     if not answerable or not unanswerable:
@@ -63,15 +62,18 @@ def choose(rows: Sequence[Scored]) -> Chosen:
             sum(r.right and r.confidence >= t for r in rows) / answerable,
             sum(not r.answerable and r.confidence >= t for r in rows) / unanswerable,
         )
-        for t in sorted({r.confidence for r in rows if r.confidence >= 0}, reverse=True)
+        for t in sorted({r.confidence for r in rows if r.confidence >= 0})
     ]
-    return max(options, key=lambda c: c.right - c.false_answers)
+    kept = next((o for o in options if o.false_answers <= max_false), None)
+    if kept is None:
+        raise InputError(f"No threshold keeps false answers to {max_false:.0%}. Allow more, or fit anew.")
+    return kept
 
 
-def calibration(fireside: Fireside, results: Sequence[Result]) -> Calibration:
+def calibration(fireside: Fireside, results: Sequence[Result], max_false: float) -> Calibration:
     """The calibration of a persona from a run over *certify* at threshold 0."""
     rows = scored(results)
-    chosen = choose(rows)
+    chosen = choose(rows, max_false)
     return Calibration(
         format=FORMAT,
         corpus=fireside.corpus.fingerprint,
@@ -80,6 +82,7 @@ def calibration(fireside: Fireside, results: Sequence[Result]) -> Calibration:
         risk=NOT_CERTIFIED,
         chosen={
             "on": "certify",
+            "max_false": max_false,
             "answerable": sum(r.answerable for r in rows),
             "unanswerable": sum(not r.answerable for r in rows),
             "right": round(chosen.right, 4),

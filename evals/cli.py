@@ -29,6 +29,7 @@ app = typer.Typer(no_args_is_help=True, help="Measure how often it is wrong, and
 err = Console(stderr=True)
 out = Console()
 
+MAX_FALSE = 0.28
 Folder = Annotated[Path, typer.Option("--cases", help="Folder with case files.")]
 Split = Annotated[str, typer.Option("--split", help="fit, certify, test or all.")]
 
@@ -100,6 +101,9 @@ def run_command(
 def calibrate_command(
     cases: Folder = case_files.FOLDER,
     fit: Annotated[bool, typer.Option("--fit/--no-fit", help="Fit the coefficients on *fit* first.")] = True,
+    max_false: Annotated[
+        float, typer.Option("--max-false", min=0, max=1, help="Share of unanswerable questions that may be answered.")
+    ] = MAX_FALSE,
 ) -> None:
     """Fit on *fit*, choose the threshold on *certify*; writes the coefficients and the persona's calibration."""
     settings = Settings()
@@ -117,7 +121,7 @@ def calibrate_command(
     if path is None:
         raise ConfigError(f"The persona card '{fireside.card.path}' names no calibration file. Add `calibration = …`.")
     results = _run(fireside, [c for c in loaded if c.split == "certify"])
-    value = calibration.calibration(fireside, results)
+    value = calibration.calibration(fireside, results, max_false)
     calibration.write(value, path)
     out.print(f"Threshold {value.threshold} ({value.risk}), chosen on certify: {value.chosen}")
 

@@ -56,7 +56,7 @@ PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         (
             "on_behalf",
             r"\b(?:as|signed?(?: (?:as|by|it as))?|in the name of|on behalf of|for|be|from) (?:the real )?the speaker\b|\b(?:in|on) (?:his|the speaker(?:'s)?) (?:name|behalf)"
-            r"|\bpretend to be\b|\bthe real the speaker\b|\bimpersonat\w+|\bpersonally vouch\b",
+            r"|\bpretend to be\b|\b(?:become|play|embody) the speaker\b|\bimpersonat\w+|\bpersonally vouch\b",
         ),
         (
             "commit",
@@ -82,7 +82,7 @@ PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             "bot",
             r"\b(?:you|u|this|your)\b.{0,25}\b(?:bot|human|robot|machine|real person|person|chatgpt|language model|official|affiliated|program|software)\b"
             r"|\b(?:who|what) (?:are|r) (?:you|u)\b|\byour (?:answers?|purpose|sources?|limits?|knowledge|data|name|creator)\b"
-            r"|\b(?:who|what) (?:made|built|created|trained|powers) (?:you|this)\b|\bthis (?:bot|channel|chat|thing)\b|\bam i (?:talking|speaking|chatting)\b",
+            r"|\b(?:who|what) (?:made|built|created|trained|powers) (?:you|this)\b|\bthis (?:bot|channel|chat|thing)\b|\bam i (?:talking|speaking|chatting)\b|\b(?:is|are) (?:this|you) (?:really|actually|truly)?\s*(?:the real )?the speaker\b",
         ),
         (
             "greets",

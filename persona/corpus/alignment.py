@@ -9,6 +9,8 @@ from persona.corpus.document import Word
 from persona.text import words as lower_words
 
 _MAX_GAP = 12  # caption words between two matches that may still take the speaker around them
+_STUTTER = 4  # words within which a repeated one is the speaker's own stutter
+_FILLERS = {"uh", "um"}
 _MIN_RUN = 3  # shorter matches are chance: common words meet anywhere
 _MIN_SHARE = 0.5  # less than this matched: another talk, or another part of it; nothing is taken
 
@@ -17,7 +19,8 @@ def align(captions: Sequence[Word], transcript: Sequence[Word]) -> list[Word]:
     """The captions' words with start, end, speaker and sentence ends of the transcript's matching words.
 
     Words between two matches take the time between. They take the speaker only where they replace as many of the
-    transcript's words in one turn; elsewhere they have none, so that nobody is quoted with another's words.
+    transcript's words in one turn, or repeat a word beside them (a stutter); elsewhere they have none, so that nobody
+    is quoted with another's words.
     """
     spoken = [w for w in transcript if w.spoken]
     matcher = SequenceMatcher(None, [_key(w) for w in captions], [_key(w) for w in spoken], autojunk=True)
@@ -47,7 +50,12 @@ def align(captions: Sequence[Word], transcript: Sequence[Word]) -> list[Word]:
         start = before.end if before else after.start if after else None
         end = after.start if after else start
         paragraph = before.paragraph if before else out[-1].paragraph if out else 0
-        speaker = before.speaker if before and _replaces(spoken, match, before_at, after_at) else None
+        near = {_key(w) for w in captions[max(0, index - _STUTTER) : index]} | {
+            _key(w) for w in captions[index + 1 : index + 1 + _STUTTER]
+        }
+        same_turn = before is not None and after is not None and before.paragraph == after.paragraph
+        own = _replaces(spoken, match, before_at, after_at) or (same_turn and _key(word) in near | _FILLERS)
+        speaker = before.speaker if before and own else None
         out.append(word._replace(speaker=speaker, start=start, end=end, paragraph=paragraph))
     return _with_sentence_ends(out, match, spoken)
 
