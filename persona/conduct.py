@@ -138,19 +138,22 @@ class Conduct:
         texts = [plain, *parts] if len(parts) > 1 else [plain]
         vectors = self._embedder.embed(texts)
         rows = [self._model.probabilities(conduct_vector(t, v)) for t, v in zip(texts, vectors, strict=True)]
-        whole = {c: p for c, p in rows[0].items() if c != QUESTION}
-        best = max(whole, key=lambda c: whole[c])
-        found = Found(Reason(best), whole[best])
+        found = max(_likeliest(rows[0], DECLINED), _likeliest(rows[0], ANSWERED), key=lambda f: f.probability)
         for row in rows[1:]:
-            worst = max(DECLINED, key=lambda c: row[c])
+            part = _likeliest(row, DECLINED)
             # One sentence of an honest question must look much worse to decline the whole.
-            if row[worst] >= SURE_PART and row[worst] > found.probability:
-                found = Found(Reason(worst), row[worst])
+            if part.probability >= max(SURE_PART, found.probability):
+                found = part
         return found
 
 
+def _likeliest(row: dict[str, float], kinds: Sequence[str]) -> Found:
+    """The likeliest of some kinds, with the probability that it is any of them: they lead to the same decision."""
+    return Found(Reason(max(kinds, key=lambda c: row[c])), sum(row[c] for c in kinds))
+
+
 class Found(NamedTuple):
-    """The likeliest conduct and its probability."""
+    """The likeliest conduct, and the probability of the decision that it leads to."""
 
     reason: Reason
     probability: float
@@ -158,18 +161,20 @@ class Found(NamedTuple):
     @property
     def sure(self) -> bool:
         """Whether it decides by itself, whatever the talks hold."""
-        return self.probability >= (SURE_DECLINE if self.reason.value in DECLINED else SURE_ANSWER)
+        return self.probability >= SURE
 
-    @property
-    def likely(self) -> bool:
-        """Whether it decides where the talks don't hold an answer."""
-        return self.probability >= LIKELY
+    def outweighs(self, answer: float | None) -> bool:
+        """Whether it decides, given the confidence of the answer that the talks hold; None if they hold none."""
+        if answer is None:
+            return self.probability >= LIKELY
+        return self.probability >= max(CONTESTS, answer)
 
 
-SURE_ANSWER = 0.5
-SURE_DECLINE = 0.6  # an honest question declined is worse than an order that gets "I don't know"
+SURE = 0.5
 SURE_PART = 0.7
-LIKELY = 0.3
+LIKELY = 0.25
+CONTESTS = 0.4
+ANSWERED = (Reason.IDENTITY.value, Reason.GREETING.value)
 DECLINED = (
     Reason.INJECTION.value,
     Reason.IMPERSONATION.value,

@@ -14,7 +14,7 @@ from persona.analysis import Analysis, AnswerKind
 from persona.corpus import Corpus
 from persona.evidence import Span
 from persona.models import Coefficients
-from persona.text import stem, words
+from persona.text import stem, stems, words
 from persona.types import Reason
 
 # Below this cosine nothing in the corpus is about the question (it only words the reason; the threshold decides).
@@ -50,11 +50,11 @@ def rank(spans: Sequence[Span], coefficients: Coefficients) -> list[Span]:
 
 
 def apart(spans: Sequence[Span]) -> list[Span]:
-    """The spans, best first, without those that share a sentence with a better one."""
-    taken: set[tuple[str, int]] = set()
+    """The spans, best first, without those that share a sentence, or its words, with a better one."""
+    taken: set[tuple[str, int] | frozenset[str]] = set()
     out: list[Span] = []
     for span in spans:
-        own = {(s.document, s.number) for s in span.sentences}
+        own = {(s.document, s.number) for s in span.sentences} | {frozenset(stems(s.search)) for s in span.sentences}
         if not own & taken:
             out.append(span)
             taken |= own

@@ -152,7 +152,7 @@ class Fireside:
         ranked = rank(self.evidence.weigh(analysis, retrieved), self.policy.coefficients)
         verdict = decide(analysis, ranked, self.policy, self.corpus)
         reply.decided(verdict)
-        if conduct.likely and verdict.reason.decision is not Decision.ANSWER:
+        if conduct.outweighs(verdict.confidence if verdict.reason.decision is Decision.ANSWER else None):
             return reply.plain(conduct.reason, self._conduct_line(conduct.reason), conduct.probability)
         match verdict.reason:
             case Reason.SUPPORTED | Reason.CORRECTED:
