@@ -241,7 +241,7 @@ def doctor(ctx: typer.Context) -> None:
 def evaluate(ctx: typer.Context) -> None:
     """Measure how often it is right, wrong and silent."""
     try:
-        from evals.cli import app as evals_app  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
+        from evals.cli import app as evals_app
 
         # The eval commands find the options before `eval` in their ctx.obj.
         run = cast("Callable[..., object]", evals_app)
