@@ -34,6 +34,13 @@ Folder = Annotated[Path, typer.Option("--cases", help="Folder with case files.")
 Split = Annotated[str, typer.Option("--split", help="fit, certify, test or all.")]
 
 
+def _settings(ctx: typer.Context) -> Settings:
+    """The settings that the options before `eval` made; the plain ones where these commands run by themselves."""
+    given = getattr(ctx.obj, "settings", None)
+    settings = given() if callable(given) else None
+    return settings if isinstance(settings, Settings) else Settings()
+
+
 def _open(settings: Settings, threshold: float | None = None, *, fitted: bool = True) -> Fireside:
     """The persona of the settings; `threshold` instead of the calibrated one; not `fitted`: without any coefficients."""
     card = load_card(settings.persona)
@@ -72,6 +79,7 @@ def _table(results: list[Result], fireside: Fireside) -> Table:
 
 @app.command("run")
 def run_command(
+    ctx: typer.Context,
     suites: Annotated[list[str] | None, typer.Argument(help="Suites to run; all if none is named.")] = None,
     split: Split = "test",
     cases: Folder = case_files.FOLDER,
@@ -85,7 +93,7 @@ def run_command(
             raise InputError(f"No suite '{suite}'. Use some of: {', '.join(sorted(known))}.")
     if split not in (*case_files.SPLITS, "all"):
         raise InputError(f"No split '{split}'. Use fit, certify, test or all.")
-    fireside = _open(Settings())
+    fireside = _open(_settings(ctx))
     chosen = case_files.load_cases(cases, split=None if split == "all" else split, suites=suites or ())
     results = _run(fireside, chosen)
     out.print(_table(results, fireside))
@@ -99,6 +107,7 @@ def run_command(
 
 @app.command("calibrate")
 def calibrate_command(
+    ctx: typer.Context,
     cases: Folder = case_files.FOLDER,
     fit: Annotated[bool, typer.Option("--fit/--no-fit", help="Fit the coefficients on *fit* first.")] = True,
     max_false: Annotated[
@@ -106,7 +115,7 @@ def calibrate_command(
     ] = MAX_FALSE,
 ) -> None:
     """Fit on *fit*, choose the threshold on *certify*; writes the coefficients and the persona's calibration."""
-    settings = Settings()
+    settings = _settings(ctx)
     loaded = case_files.load_cases(cases)
     if fit:
         blank_line = _open(settings, 0.0, fitted=False)
@@ -127,9 +136,9 @@ def calibrate_command(
 
 
 @app.command("cases")
-def cases_command(cases: Folder = case_files.FOLDER) -> None:
+def cases_command(ctx: typer.Context, cases: Folder = case_files.FOLDER) -> None:
     """Count the cases and check them: evidence that stands nowhere, repeats, leaks between the splits."""
-    settings = Settings()
+    settings = _settings(ctx)
     card = load_card(settings.persona)
     loaded = case_files.load_cases(cases)
     table = Table("suite", *case_files.SPLITS)

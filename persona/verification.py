@@ -16,6 +16,7 @@ from persona.errors import VerificationError
 from persona.types import Citation, Claim
 
 _QUOTED = re.compile(r"“([^”]*)”")
+_FOOTNOTE = re.compile(r"\[\d+\]")
 INNER_QUOTES = str.maketrans("“”", "‘’")  # in a report: “…” is kept for words that are proved to be spoken
 
 
@@ -61,9 +62,14 @@ def _claim_stands(claim: Claim, citations: Sequence[Citation], good: Sequence[bo
     return not quoted
 
 
+def as_reported(sentence: str) -> str:
+    """A report's sentence without footnote marks, its “…” turned into ‘…’."""
+    return _FOOTNOTE.sub("", sentence).translate(INNER_QUOTES)
+
+
 def _says(text: str, sentence: str) -> bool:
     """Whether a report gives the sentence as it stands; its first letter may be small, its “…” become ‘…’."""
-    plain = sentence.translate(INNER_QUOTES)
+    plain = as_reported(sentence)
     return plain in text or plain[:1].lower() + plain[1:] in text
 
 

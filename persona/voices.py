@@ -10,7 +10,7 @@ from persona.corpus import Corpus
 from persona.evidence import Span
 from persona.text import STOPWORDS
 from persona.types import Citation, Claim, DocumentKind, Reason, Sentence
-from persona.verification import INNER_QUOTES, Draft
+from persona.verification import Draft, as_reported
 
 MAX_REPLY = 700
 SHORT_REPLY = 350  # what a second piece of evidence may lengthen a reply to when the first is clearly best
@@ -143,7 +143,7 @@ class QuotesVoice:
         name = first in self._names and first.lower() not in STOPWORDS
         if first.istitle() and not name:
             sentence = sentence[0].lower() + sentence[1:]
-        return sentence.translate(INNER_QUOTES)
+        return as_reported(sentence)
 
     def _at(self, citation: Citation) -> str:
         time = clock(citation.start)
