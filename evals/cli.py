@@ -22,7 +22,7 @@ from persona.errors import ConfigError, InputError
 from persona.index import PassageIndex
 from persona.llama import LlamaEmbedder
 from persona.models import blank, load_coefficients
-from persona.pipeline import NOT_CERTIFIED, Fireside, build
+from persona.pipeline import NOT_CERTIFIED, Fireside, build, policy_of
 from persona.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Measure how often it is wrong, and how often it refuses for nothing.")
@@ -53,10 +53,8 @@ def _open(settings: Settings, threshold: float | None = None, *, fitted: bool = 
             task = bar.add_task("Reading the talks…", total=None)
             build(corpus, index, embedder, lambda done, total: bar.update(task, completed=done, total=total))
     coefficients = load_coefficients() if fitted else blank(embedder.fingerprint)
-    fireside = Fireside.open(card, index, embedder) if fitted else None
-    policy = Policy(coefficients, 0.0 if threshold is None else threshold, NOT_CERTIFIED)
-    if fireside is not None and threshold is None:
-        return fireside
+    fixed = None if threshold is None else Policy(coefficients, threshold, NOT_CERTIFIED)
+    policy = fixed or policy_of(card, corpus, coefficients)
     return Fireside(card, corpus, index, embedder, coefficients, policy)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from persona.analysis import Analyser
 from persona.corpus import Corpus
@@ -84,8 +83,3 @@ class Lookup:
         """The full name of a speaker of the corpus, given in full or in part; None if nobody fits."""
         wanted = name.casefold()
         return next((s for s in self._corpus.speakers if wanted in s.casefold()), None)
-
-
-def names_speaker(text: str, speakers: Sequence[str]) -> list[str]:
-    """The speakers whose first or last name the text has."""
-    return [s for s in speakers if any(re.search(rf"\b{re.escape(p)}\b", text, re.I) for p in s.split())]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -113,8 +113,3 @@ class Document:
                 joined = True
         close()
         return out
-
-
-def speakers_of(words: Sequence[Word]) -> list[str]:
-    """The names of those who speak, in order of appearance."""
-    return list(dict.fromkeys(w.speaker for w in words if w.speaker is not None))
