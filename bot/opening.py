@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -26,7 +27,13 @@ Tell = Callable[[int, int], None]  # is told how much is done, of how much
 def open_fireside(settings: Settings, progress: Tell | None = None, embedder: Embedder | None = None) -> Fireside:
     """The persona, ready to answer; the first time this builds its index, which `progress` is told about."""
     card = load_card(settings.persona)
-    return Fireside.open(card, open_index(settings, card), embedder or LlamaEmbedder(), progress=progress)
+    index = open_index(settings, card)
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        # Chroma's import and llama.cpp's loading hardly get in each other's way: half a second less to the first answer.
+        connecting = beside.submit(index.connect)
+        embedder = embedder or LlamaEmbedder()
+        connecting.result()
+    return Fireside.open(card, index, embedder, progress=progress)
 
 
 def open_index(settings: Settings, card: Card) -> PassageIndex:

@@ -19,12 +19,16 @@ from persona.models import COEFFICIENTS, FORMAT, Calibration
 from persona.pipeline import NOT_CERTIFIED, Fireside
 from persona.types import Decision, Reason
 
+ALWAYS = 2.0  # above every threshold
+
 
 class Scored(NamedTuple):
-    """A question's confidence, whether it has an answer, and whether the one given is right; confidence 0 if none was."""
+    """A question's confidence (-1 if it got no answer), whether it has an answer, whether it is a near-miss, and whether
+    the answer given is right."""
 
     confidence: float
     answerable: bool
+    near_miss: bool
     right: bool
 
 
@@ -35,8 +39,10 @@ def scored(results: Sequence[Result]) -> list[Scored]:
         answerable = r.case.suite == "answerable"
         if not answerable and (r.case.suite not in UNANSWERABLE or r.case.decisions != (Decision.ABSTAIN,)):
             continue
-        given = r.reply.reason in (Reason.SUPPORTED, Reason.CORRECTED)
-        rows.append(Scored(r.reply.confidence if given else -1.0, answerable, given and r.outcome == "right"))
+        weighed = r.reply.reason in (Reason.SUPPORTED, Reason.CORRECTED)
+        # "I am a bot" answers nothing either: no threshold takes it back.
+        confidence = r.reply.confidence if weighed else ALWAYS if r.reply.decision is Decision.ANSWER else -1.0
+        rows.append(Scored(confidence, answerable, r.case.suite == "near_miss", weighed and r.outcome == "right"))
     return rows
 
 
@@ -48,11 +54,26 @@ class Chosen(NamedTuple):
     false_answers: float
 
 
+NEAR_MISSES = 0.68  # of the unanswerable questions; the rest have no topic in the talks. See evals/cases/README.md
+
+
+def false_answers(rows: Sequence[Scored], threshold: float, near_misses: float = NEAR_MISSES) -> float:
+    """The share of unanswerable questions that get an answer, for a mix with that share of near-misses.
+
+    A split's own mix is chance: ours hold whatever somebody wrote. A kind that is missing counts with the other's share.
+    """
+    kinds = [[r for r in rows if not r.answerable and r.near_miss is near] for near in (True, False)]
+    shares = [sum(r.confidence >= threshold for r in kind) / len(kind) if kind else None for kind in kinds]
+    near, far = shares
+    if near is None or far is None:
+        return (far if near is None else near) or 0.0
+    return near_misses * near + (1 - near_misses) * far
+
+
 def choose(rows: Sequence[Scored], max_false: float) -> Chosen:
     """The lowest threshold at which at most `max_false` of the unanswerable questions are answered."""
     answerable = sum(r.answerable for r in rows)
-    unanswerable = len(rows) - answerable
-    if not answerable or not unanswerable:
+    if not answerable or answerable == len(rows):
         raise InputError(
             "To choose a threshold the split needs answerable and unanswerable cases. Add the missing kind."
         )
@@ -60,9 +81,9 @@ def choose(rows: Sequence[Scored], max_false: float) -> Chosen:
         Chosen(
             t,
             sum(r.right and r.confidence >= t for r in rows) / answerable,
-            sum(not r.answerable and r.confidence >= t for r in rows) / unanswerable,
+            false_answers(rows, t),
         )
-        for t in sorted({r.confidence for r in rows if r.confidence >= 0})
+        for t in sorted({r.confidence for r in rows if 0 <= r.confidence <= 1})
     ]
     kept = next((o for o in options if o.false_answers <= max_false), None)
     if kept is None:
@@ -83,6 +104,7 @@ def calibration(fireside: Fireside, results: Sequence[Result], max_false: float)
         chosen={
             "on": "certify",
             "max_false": max_false,
+            "near_misses": NEAR_MISSES,
             "answerable": sum(r.answerable for r in rows),
             "unanswerable": sum(not r.answerable for r in rows),
             "right": round(chosen.right, 4),

@@ -37,6 +37,7 @@ RANKER_FEATURES = """
     coverage_around soft_coverage_around weakest rarest_missing heading_coverage asked_before context_coverage
     names_missing has_names kind_found kind_near wants_kind asks_back own_words other_words length sentences
     novelty pairs asked_talk asked_speaker focus has_focus new_name new_number
+    reader reader_least reader_plain reader_whole reader_around
 """.split()
 ANSWERABLE_FEATURES = """
     ranker lead spread top_cosine top_coverage top_kind span_cosine best_cosine passage_cosine coverage
@@ -44,15 +45,16 @@ ANSWERABLE_FEATURES = """
     terms kind_near kind_found bm25 asks_back other_words own_words followed_up vague lacks_number lacks_time
     lacks_person lacks_place lacks_reason focus has_focus new_name new_number asked_talk asked_speaker is_number
     is_time is_person is_place is_reason is_yes_no is_manner is_definition
+    reader reader_least reader_plain reader_whole reader_around top_reader reader_lead
 """.split()
 AMBIGUOUS_FEATURES = """
     vague terms lead spread top_cosine best_cosine coverage soft_coverage_around weakest unknown has_names talks
     is_definition is_number is_time is_person is_reason is_manner is_yes_no is_place ranker apartness
-    rarest_known has_focus focus names_missing
+    rarest_known has_focus focus names_missing reader reader_least reader_whole reader_lead
 """.split()
 LOOKUP_FEATURES = """
     best_cosine span_cosine passage_cosine coverage soft_coverage coverage_around soft_coverage_around weakest
-    unknown pairs length asks_back terms
+    unknown pairs length asks_back terms reader reader_least reader_plain reader_whole
 """.split()
 FOLDS = 8
 SEED = 0
@@ -152,7 +154,7 @@ def answers_rightly(fireside: Fireside, one: Asked, spans: Sequence[Span]) -> bo
     """Whether the draft made of these spans holds the required facts, for a case that has an answer."""
     if Decision.ANSWER not in one.case.decisions or not one.case.facts:
         return False
-    draft = fireside.voice.compose(one.analysis, apart(spans), Reason.SUPPORTED)
+    draft = fireside.voice.compose(apart(spans), Reason.SUPPORTED)
     return has_facts(one.case.facts, " ".join(c.text for c in draft.claims))
 
 
@@ -171,7 +173,7 @@ def fit_ambiguous(asked: Sequence[Asked], ranked: Sequence[Sequence[Span]]) -> L
     return logistic(AMBIGUOUS_FEATURES, _matrix(AMBIGUOUS_FEATURES, rows), y, weights, 0.1)
 
 
-AMBIGUOUS_WEIGHT = 8.0  # a question back costs little, a guess between two senses much
+AMBIGUOUS_WEIGHT = 3.0  # a question back costs little, a guess between two senses much
 
 
 def fit_lookup(fireside: Fireside, cases: Sequence[Case]) -> Logistic:
@@ -211,7 +213,7 @@ def fit_conduct(fireside: Fireside, cases: Sequence[Case]) -> Softmax:
     vectors = [v for at in range(0, len(texts), 32) for v in fireside.embedder.embed(texts[at : at + 32])]
     x = np.array([conduct_vector(t, v) for t, v in zip(texts, vectors, strict=True)])
     y = np.array([c.suite if c.suite in CONDUCT else QUESTION for c in used])
-    model = LogisticRegression(C=10.0, max_iter=5000).fit(x, y)
+    model = LogisticRegression(C=3.0, max_iter=5000).fit(x, y)
     order = [list(model.classes_).index(c) for c in CLASSES]
     return Softmax(
         classes=CLASSES,

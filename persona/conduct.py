@@ -166,13 +166,14 @@ class Found(NamedTuple):
     def outweighs(self, answer: float | None) -> bool:
         """Whether it decides, given the confidence of the answer that the talks hold; None if they hold none."""
         if answer is None:
-            return self.probability >= LIKELY
+            return self.probability >= (LIKELY if self.reason.value in DECLINED else LIKELY_ANSWERED)
         return self.probability >= max(CONTESTS, answer)
 
 
 SURE = 0.5
 SURE_PART = 0.7
 LIKELY = 0.25
+LIKELY_ANSWERED = 0.45  # "I am a bot" is the wrong thing to say to a question that the talks leave open
 CONTESTS = 0.4
 ANSWERED = (Reason.IDENTITY.value, Reason.GREETING.value)
 DECLINED = (

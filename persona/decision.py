@@ -6,6 +6,7 @@ the best spans into the probability that they answer rightly, which is the reply
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -14,12 +15,14 @@ from persona.analysis import Analysis, AnswerKind
 from persona.corpus import Corpus
 from persona.evidence import Span
 from persona.models import Coefficients
-from persona.text import stem, stems, words
+from persona.text import stem, stem_set, words
 from persona.types import Reason
 
 # Below this cosine nothing in the corpus is about the question (it only words the reason; the threshold decides).
 TOPIC_COSINE = 0.42
 MAX_SENSES = 3
+BREVITY = 0.3  # log odds a unit of log length
+_SHORT = 40  # characters below which a span gains nothing by being shorter
 ASKS_BACK = 0.5
 ASKS_BACK_SURELY = 0.8
 
@@ -44,9 +47,18 @@ class Policy:
 
 
 def rank(spans: Sequence[Span], coefficients: Coefficients) -> list[Span]:
-    """The spans by how likely they are to answer, best first; its log odds join the features as "ranker"."""
-    scored = [replace(s, features={**s.features, "ranker": coefficients.ranker.logit(s.features)}) for s in spans]
+    """The spans by how likely they are to answer in few words, best first; that score joins the features as "ranker"."""
+    logits = coefficients.ranker.logits([s.features for s in spans])
+    scored = [
+        replace(s, features={**s.features, "ranker": logit - _wordiness(s)})
+        for s, logit in zip(spans, logits, strict=True)
+    ]
     return sorted(scored, key=lambda s: -s.features["ranker"])
+
+
+def _wordiness(span: Span) -> float:
+    """What a long span costs, in log odds: it holds the answer more often merely because it is long."""
+    return BREVITY * math.log(max(_SHORT, len(span.text)))
 
 
 def apart(spans: Sequence[Span]) -> list[Span]:
@@ -54,7 +66,7 @@ def apart(spans: Sequence[Span]) -> list[Span]:
     taken: set[tuple[str, int] | frozenset[str]] = set()
     out: list[Span] = []
     for span in spans:
-        own = {(s.document, s.number) for s in span.sentences} | {frozenset(stems(s.search)) for s in span.sentences}
+        own = {(s.document, s.number) for s in span.sentences} | {stem_set(s.search) for s in span.sentences}
         if not own & taken:
             out.append(span)
             taken |= own
@@ -75,6 +87,8 @@ def decision_features(analysis: Analysis, ranked: Sequence[Span]) -> dict[str, f
         "top_coverage": max(s.features["coverage_around"] for s in top),
         "top_cosine": max(s.features["best_cosine"] for s in top),
         "top_kind": max(s.features["kind_near"] for s in top),
+        "top_reader": max(s.features["reader"] for s in top),
+        "reader_lead": best.features["reader"] - max((s.features["reader"] for s in others), default=0.0),
         "talks": float(len({s.hit.passage.talk for s in others[:3]} | {best.hit.passage.talk})),
         "apartness": apartness(ranked),
         "followed_up": float(analysis.followed_up),

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from persona.analysis import Analysis, AnswerKind
 from persona.index import Vector, sentence_id
 from persona.lexical import LexicalIndex
-from persona.retrieval import Retrieved
-from persona.text import STOPWORDS, stem, stems, words
+from persona.retrieval import Retrieved, interaction
+from persona.text import STOPWORDS, stem, stem_set, stems, words
 from persona.types import Hit, Sentence
 
 MAX_SENTENCES = 3
@@ -92,6 +92,7 @@ class Evidence:
             vector = _mean(retrieved, part)
             features = {**shared, **around[passage.id], **_of_span(analysis, retrieved, wanted, focus, part, asked)}
             features["span_cosine"] = float(vector @ retrieved.query) if vector is not None else 0.0
+            features |= _of_reading(retrieved, hit, part)
             features["asked_before"] /= 1.0 + part[0].number - passage.opening
             out.append(Span(hit, part, rank, features, vector))
         return out
@@ -163,7 +164,7 @@ def _of_span(
     best_cosine = max(retrieved.sentence_cosine(s) for s in part)
     found, near = _kind_evidence(analysis, text, asked)
     size = sum(len(_stems(s.search)) for s in part)
-    have = {t for s in part for t in _stems(s.search)}
+    have = frozenset[str]().union(*(stem_set(s.search) for s in part))
     return {
         "best_cosine": best_cosine,
         "coverage": wanted.share(covered >= 1.0),
@@ -182,6 +183,34 @@ def _of_span(
     }
 
 
+def _of_reading(retrieved: Retrieved, hit: Hit, part: Sequence[Sentence]) -> dict[str, float]:
+    """How well the span matches the question token by token, where both are read in their context."""
+    matches = retrieved.matches.get(hit.passage.id)
+    if not matches:
+        return dict.fromkeys(_READER, 0.0)
+    first = next(i for i, s in enumerate(hit.passage.sentences) if s.number == part[0].number)
+    own, around = np.max(matches[first : first + len(part)], axis=0), np.max(matches, axis=0)
+    weights = retrieved.reading.weights
+    inner = own[1:-1] if len(own) > 2 else own
+    heavy = own[weights >= weights.mean()]
+    return {
+        "reader": interaction(retrieved.reading, own),
+        "reader_least": float(heavy.min(initial=1.0)),
+        "reader_plain": float(inner.mean()),
+        "reader_whole": float(own[0]),
+        "reader_around": interaction(retrieved.reading, around),
+    }
+
+
+_READER = (
+    "reader",
+    "reader_least",
+    "reader_plain",
+    "reader_whole",
+    "reader_around",
+)
+
+
 class _Wanted:
     """The question's terms, how rare each is, and how well a text covers them (computed once per text)."""
 
@@ -195,7 +224,7 @@ class _Wanted:
     def covered(self, text: str) -> NDArray[np.float64]:
         """For each term 1 if it stands in the text, else the cosine of the likest word that does, or 0."""
         if text not in self._covered:
-            have = _stem_set(text)
+            have = stem_set(text)
             self._covered[text] = np.array(
                 [
                     1.0 if t in have else max((like[s] for s in like.keys() & have), default=0.0)
@@ -226,11 +255,6 @@ class _Wanted:
 @lru_cache(maxsize=16384)
 def _stems(text: str) -> tuple[str, ...]:
     return tuple(stems(text))
-
-
-@lru_cache(maxsize=16384)
-def _stem_set(text: str) -> frozenset[str]:
-    return frozenset(_stems(text))
 
 
 def _mean(retrieved: Retrieved, part: Sequence[Sentence]) -> Vector | None:
@@ -303,7 +327,7 @@ def _names_in(text: str) -> tuple[tuple[str, int], ...]:
 
 def _new_name(name: str, at: int, asked: set[str]) -> bool:
     """Whether a capitalised run is a name (not merely a sentence's first word) that the question lacks."""
-    parts = words(name)
+    parts: Sequence[str] = _tokens(name)
     if at == 0:
         parts = parts[1:] if len(parts) > 1 else []
     new = [

@@ -1,8 +1,9 @@
 """The passage index in Chroma: the one module that knows chromadb.
 
 One collection holds a row per passage and per sentence of it, another one a row per word, with the vectors that we computed
-ourselves. A row's id is the hash of what was embedded, so a build adds what is new, drops what is gone and embeds nothing
-twice; the metadata names the corpus once every row of it is in, so a build that was killed half-way goes on.
+ourselves; a passage's row carries its token vectors too (8 bits a number, in its metadata). A row's id is the hash of what
+was embedded, so a build adds what is new, drops what is gone and embeds nothing twice; the metadata names the corpus once
+every row of it is in, so a build that was killed half-way goes on.
 """
 
 # chromadb's types are partly unknown to static checkers.
@@ -11,10 +12,12 @@ twice; the metadata names the corpus once every row of it is in, so a build that
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import shutil
+import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -27,15 +30,16 @@ from numpy.typing import NDArray
 from persona.corpus import Corpus
 from persona.errors import FiresideError, PassageIndexError
 from persona.text import STOPWORDS, stem, words
-from persona.types import Embedder, Passage, Sentence
+from persona.types import Embedder, Passage, Sentence, TokenVectors
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
     from chromadb.api.models.Collection import Collection
 
-FORMAT = 1  # raise it when rows change their meaning: indexes of another format are rebuilt
+FORMAT = 2  # raise it when rows change their meaning: indexes of another format are rebuilt
 PARTS = ("texts", "words")
 _ADD_AT_ONCE = 64
+_REMEMBERED = 2048  # passages whose token vectors are kept, 60 kB each
 MAX_WORDS = 20_000
 MIN_SENTENCE_WORDS = 3  # "Yeah." answers nothing and is near everything
 
@@ -57,6 +61,7 @@ class Row(NamedTuple):
     text: str
     level: str  # "passage", "sentence" or "word"
     document: str
+    parts: tuple[str, ...] = ()  # of a passage: what stands before it, and its sentences
 
     @property
     def part(self) -> str:
@@ -79,7 +84,8 @@ def rows(corpus: Corpus) -> list[Row]:
     """The rows that a corpus needs, each id once."""
     out: dict[str, Row] = {}
     for passage in corpus.passages:
-        out[passage.id] = Row(passage.id, passage_text(passage), "passage", passage.document)
+        parts = (passage.context, *(s.search for s in passage.sentences))
+        out[passage.id] = Row(passage.id, passage_text(passage), "passage", passage.document, parts)
         for sentence in passage.sentences:
             if len(sentence.search.split()) >= MIN_SENTENCE_WORDS:
                 key = sentence_id(sentence)
@@ -106,6 +112,35 @@ def vocabulary(corpus: Corpus) -> dict[str, str]:
     return {s: forms[s].most_common(1)[0][0] for s in common}
 
 
+def _metadata(chunk: Sequence[Row], embedder: Embedder) -> list[Mapping[str, Any]]:
+    """What is stored beside the vectors: of a passage also its token vectors, part by part."""
+    passages = [row for row in chunk if row.parts]
+    read = dict(zip((r.id for r in passages), embedder.read_passages([r.parts for r in passages]), strict=True))
+    out: list[Mapping[str, Any]] = []
+    for row in chunk:
+        metadata = {"level": row.level, "document": row.document}
+        if row.parts:
+            metadata |= _packed(read[row.id][1:])  # what stands before the passage is read, but answers nothing
+        out.append(metadata)
+    return out
+
+
+def _packed(parts: Sequence[TokenVectors]) -> dict[str, str]:
+    rows = np.concatenate([np.asarray(p, dtype=np.float32) for p in parts])
+    peak = np.maximum(np.abs(rows).max(axis=1, keepdims=True), 1e-12)
+    data = np.round(rows / peak * 127).astype(np.int8).tobytes()
+    return {"sizes": ",".join(str(len(p)) for p in parts), "tokens": base64.b64encode(data).decode("ascii")}
+
+
+def _unpacked(metadata: Mapping[str, Any]) -> tuple[TokenVectors, ...]:
+    """The token vectors of each sentence of a passage; the rows' lengths are lost in packing, they are all 1."""
+    sizes = [int(n) for n in str(metadata["sizes"]).split(",")]
+    rows = np.frombuffer(base64.b64decode(str(metadata["tokens"])), dtype=np.int8).astype(np.float32)
+    rows = rows.reshape(sum(sizes), -1) if len(rows) else rows.reshape(0, 1)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return tuple(np.split(rows, np.cumsum(sizes)[:-1]))
+
+
 class PassageIndex:
     """Passages of one persona in Chroma, on disk (`folder`), on a server (`url`) or in memory (neither)."""
 
@@ -114,14 +149,25 @@ class PassageIndex:
         self.folder = folder
         self.url = url
         self._client_: ClientAPI | None = None
+        self._connecting = threading.Lock()
         self._collections: dict[str, Collection] = {}
+        self._readings: dict[str, tuple[TokenVectors, ...]] = {}
 
     @property
     def where(self) -> str:
         """The place in words, for messages."""
         return self.url or (str(self.folder) if self.folder else "memory")
 
+    def connect(self) -> None:
+        """Loads and opens Chroma, which takes a second or two: other work may go on beside it."""
+        with self._spoken_errors():
+            self._client()
+
     def _client(self) -> ClientAPI:
+        with self._connecting:
+            return self._connected()
+
+    def _connected(self) -> ClientAPI:
         if self._client_ is None:
             import chromadb  # 1.5 s: only where an index is opened
             from chromadb.config import Settings
@@ -203,7 +249,7 @@ class PassageIndex:
                         ids=[row.id for row in chunk],
                         embeddings=[list(v) for v in embedder.embed([row.text for row in chunk])],
                         documents=[row.text for row in chunk],
-                        metadatas=[{"level": row.level, "document": row.document} for row in chunk],
+                        metadatas=_metadata(chunk, embedder),
                     )
                     done += len(chunk)
                     progress(done, len(new))
@@ -233,6 +279,19 @@ class PassageIndex:
             found = cast("Any", result["embeddings"])
             return {key: np.asarray(v, dtype=np.float32) for key, v in zip(result["ids"], found, strict=True)}
 
+    def readings(self, ids: Sequence[str], embedder: Embedder) -> dict[str, tuple[TokenVectors, ...]]:
+        """The token vectors of some passages, sentence by sentence; ids that the index lacks are left out."""
+        new = [key for key in dict.fromkeys(ids) if key not in self._readings]
+        if new:
+            with self._spoken_errors():
+                result = self._open("texts", embedder).get(ids=new, include=["metadatas"])
+                rows = zip(result["ids"], cast("Any", result["metadatas"]), strict=True)
+                self._readings |= {key: _unpacked(metadata) for key, metadata in rows if "tokens" in metadata}
+        found = {key: self._readings[key] for key in dict.fromkeys(ids) if key in self._readings}
+        while len(self._readings) > _REMEMBERED:
+            del self._readings[next(iter(self._readings))]
+        return found
+
     def count(self, embedder: Embedder) -> int:
         """How many rows there are."""
         with self._spoken_errors():
@@ -241,6 +300,7 @@ class PassageIndex:
     def wipe(self) -> None:
         """Deletes the index; the next build starts from nothing."""
         self._collections.clear()
+        self._readings.clear()
         if self._client_ is None and self.folder and not self.url:
             # Not through Chroma: a broken database can't be opened.
             try:

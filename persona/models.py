@@ -44,6 +44,14 @@ class Logistic(BaseModel):
             for f, m, s, w in zip(self.features, self.mean, self.scale, self.weights, strict=True)
         )
 
+    def logits(self, rows: Sequence[Mapping[str, float]]) -> list[float]:
+        """The log odds of many at once."""
+        if not rows:
+            return []
+        x = np.array([[row[f] for f in self.features] for row in rows])
+        z = (x - np.array(self.mean)) / np.array(self.scale) @ np.array(self.weights) + self.intercept
+        return [float(v) for v in z]
+
     def probability(self, values: Mapping[str, float]) -> float:
         """The probability, in 0..1."""
         z = max(-60.0, min(60.0, self.logit(values)))

@@ -125,6 +125,7 @@ class Fireside:
     def close(self) -> None:
         """Waits for the question at work and lets the worker go."""
         self._worker.shutdown(wait=True)
+        self.retriever.close()
 
     def answer(self, question: Question) -> Answered:
         """`explain`, synchronously, on the calling thread: for one caller at a time."""
@@ -141,10 +142,11 @@ class Fireside:
             return reply.plain(Reason.UNRESOLVED, line)
         if not re.search(r"\w", text):
             return reply.plain(Reason.UNRESOLVED, self.card.clarify.empty)
+        analysis = self.analyser.read(question)
+        self.retriever.foresee(analysis.dense)
         conduct = self.conduct.classify(text)
         if conduct.sure:
             return reply.plain(conduct.reason, self._conduct_line(conduct.reason), conduct.probability)
-        analysis = self.analyser.read(question)
         if asks_who_said(analysis.text) and terms(said_what(analysis.text)):
             return self._attribute(analysis, reply)
         retrieved = self.retriever.search(analysis.dense, analysis.lexical)
@@ -156,7 +158,7 @@ class Fireside:
             return reply.plain(conduct.reason, self._conduct_line(conduct.reason), conduct.probability)
         match verdict.reason:
             case Reason.SUPPORTED | Reason.CORRECTED:
-                return self._supported(self.voice.compose(analysis, verdict.spans, verdict.reason), verdict, reply)
+                return self._supported(self.voice.compose(verdict.spans, verdict.reason), verdict, reply)
             case Reason.AMBIGUOUS:
                 return self._ambiguous(verdict, reply)
             case Reason.UNRESOLVED:

@@ -1,24 +1,32 @@
-"""Hybrid retrieval: dense over passages and sentences in Chroma, lexical by BM25, fused by rank."""
+"""Hybrid retrieval: dense over passages and sentences in Chroma, lexical by BM25, fused by rank; late interaction then
+reads the first of them token by token, and its order is fused with theirs."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from persona.corpus import Corpus
 from persona.index import PassageIndex, Vector, sentence_id, vocabulary, word_id
 from persona.lexical import LexicalIndex
 from persona.text import STOPWORDS, stem, terms, words
-from persona.types import Embedder, Hit, Sentence
+from persona.types import Embedder, Hit, Reading, Sentence, TokenVectors
 
 RRF_K = 60  # Cormack, Clarke & Büttcher, "Reciprocal rank fusion", SIGIR 2009
 _DEPTH = 40
 PASSAGES = 10
+READ = 40  # passages that late interaction reads
+READ_WEIGHT = 2  # its order counts as much as so many others
 LIKE = 0.35  # cosine from which two words have something to do with each other
 STANDS_IN = 0.55  # cosine from which a corpus word may stand in for one that the corpus lacks
+
+
+Match = NDArray[np.float32]  # (question tokens,): the cosine of the likest token of a sentence
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,8 @@ class Retrieved:
     hits: tuple[Hit, ...]
     vectors: Mapping[str, Vector]
     likeness: Mapping[str, Mapping[str, float]]  # question stem → corpus stem → cosine of the two words
+    reading: Reading
+    matches: Mapping[str, tuple[Match, ...]]  # passage → for each sentence how well each question token is matched
 
     def sentence_cosine(self, sentence: Sentence) -> float:
         """Cosine of a sentence to the question; 0 for one too short to be indexed."""
@@ -44,6 +54,8 @@ class Retriever:
         self.lexical = LexicalIndex(corpus.passages)
         self._index = index
         self._embedder = embedder
+        self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fireside-reader")
+        self._foreseen: tuple[str, Future[Reading]] | None = None
         forms = vocabulary(corpus)
         vectors = index.vectors([word_id(w) for w in forms.values()], embedder, "words")
         known = [(s, vectors[word_id(w)]) for s, w in forms.items() if word_id(w) in vectors]
@@ -62,6 +74,7 @@ class Retriever:
         """
         asked = {stem(w): w for w in words(lexical) if w not in STOPWORDS}
         new = [w for s, w in asked.items() if s not in self._place]
+        begun = self.foresee(dense)
         vector, *new_vectors = self._embedder.embed([dense, *new])
         query = np.asarray(vector, dtype=np.float32)
         likeness = self._likeness(list(asked), dict(zip(new, new_vectors, strict=True)), asked)
@@ -79,14 +92,34 @@ class Retriever:
             [key for key, _ in by_words],
         ]
         bm25 = dict(by_words)
+        first = [
+            key
+            for key, _ in _fuse(ranked)
+            if key in self.corpus.by_id and (not verbatim or self.corpus.by_id[key].speaker is not None)
+        ][:READ]
+        reading = begun.result()
+        readings = self._index.readings(first, self._embedder)
+        matches = {key: tuple(matched(reading, part) for part in readings[key]) for key in first if key in readings}
+        best = {key: max((interaction(reading, m) for m in of), default=0.0) for key, of in matches.items()}
+        read = sorted(best, key=lambda key: -best[key])
         hits = [
             Hit(self.corpus.by_id[key], cosine.get(key, 0.0), bm25.get(key, 0.0), score)
-            for key, score in _fuse(ranked)
-            if key in self.corpus.by_id and (not verbatim or self.corpus.by_id[key].speaker is not None)
+            for key, score in _fuse([first, *[read] * READ_WEIGHT])
         ][:limit]
         needed = [sentence_id(s) for hit in hits for s in (*hit.passage.sentences, *hit.passage.asked)]
         needed += [hit.passage.id for hit in hits]
-        return Retrieved(query, tuple(hits), self._index.vectors(needed, self._embedder), likeness)
+        kept = {hit.passage.id: matches[hit.passage.id] for hit in hits if hit.passage.id in matches}
+        return Retrieved(query, tuple(hits), self._index.vectors(needed, self._embedder), likeness, reading, kept)
+
+    def foresee(self, dense: str) -> Future[Reading]:
+        """Begins to read a question that is about to be searched for, beside whatever is done meanwhile."""
+        if self._foreseen is None or self._foreseen[0] != dense:
+            self._foreseen = (dense, self._beside.submit(self._embedder.read_question, dense))
+        return self._foreseen[1]
+
+    def close(self) -> None:
+        """Lets the thread go that reads questions while they are embedded."""
+        self._beside.shutdown(wait=True)
 
     def _likeness(
         self, stems: Sequence[str], new: Mapping[str, Sequence[float]], asked: Mapping[str, str]
@@ -100,6 +133,19 @@ class Retriever:
             own: {self._word_stems[i]: float(row[i]) for i in np.flatnonzero(row >= LIKE)}
             for own, row in zip(stems, cosines, strict=True)
         }
+
+
+def matched(reading: Reading, tokens: TokenVectors) -> Match:
+    """For each token of the question the cosine of the likest token of a text; 0 where the text has none."""
+    if not len(tokens):
+        return np.zeros(len(reading.weights), dtype=np.float32)
+    return np.asarray((reading.vectors @ tokens.T).max(axis=1), dtype=np.float32)
+
+
+def interaction(reading: Reading, match: Match) -> float:
+    """Late interaction (Khattab & Zaharia 2020, arXiv:2004.12832) with learned weights of the question's tokens:
+    Σ weight · cosine of the likest token of the text, in -1..1."""
+    return float(reading.weights @ match)
 
 
 def _stand_ins(likeness: Mapping[str, Mapping[str, float]], lexical: LexicalIndex) -> list[str]:

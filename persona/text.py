@@ -71,6 +71,12 @@ def stems(text: str) -> list[str]:
     return [stem(w) for w in words(text)]
 
 
+@lru_cache(maxsize=32768)
+def stem_set(text: str) -> frozenset[str]:
+    """The stems of a text that is asked about again and again: a sentence of a corpus, not a question."""
+    return frozenset(stems(text))
+
+
 def terms(text: str) -> list[str]:
     """The stems of the words that carry a topic, in order, repeats kept."""
     return [stem(w) for w in words(text) if w not in STOPWORDS]

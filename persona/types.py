@@ -5,8 +5,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -241,8 +243,18 @@ class Trace:
     features: dict[str, float] = field(default_factory=dict[str, float])
 
 
+TokenVectors = NDArray[np.floating[Any]]  # (tokens, dimensions), each row of length 1
+
+
+class Reading(NamedTuple):
+    """A question as late interaction reads it: token vectors (n, dimensions), and their weights (n,), adding up to 1."""
+
+    vectors: TokenVectors
+    weights: NDArray[np.floating[Any]]
+
+
 class Embedder(Protocol):
-    """Turns texts into unit vectors."""
+    """Turns texts into unit vectors: one a text, or one a token."""
 
     @property
     def fingerprint(self) -> str:
@@ -255,4 +267,12 @@ class Embedder(Protocol):
 
     def words(self) -> Sequence[str]:
         """General English words that the embedding knows, lower case; empty if it can't say."""
+        ...
+
+    def read_question(self, text: str) -> Reading:
+        """The question token by token."""
+        ...
+
+    def read_passages(self, passages: Sequence[Sequence[str]]) -> Sequence[Sequence[TokenVectors]]:
+        """For each passage, given as consecutive texts, the token vectors of each of its texts."""
         ...

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from persona.analysis import Analysis
 from persona.card import Card
 from persona.corpus import Corpus
 from persona.evidence import Span
@@ -15,6 +14,7 @@ from persona.verification import Draft, as_reported
 MAX_REPLY = 700
 SHORT_REPLY = 350  # what a second piece of evidence may lengthen a reply to when the first is clearly best
 FAR_BEHIND = 2.5  # log odds behind the best from which a span adds nothing
+MAX_CLAIMS = 3
 SURE_LEAD = 1.0  # log odds by which the best span must lead for the reply to stay short
 
 
@@ -70,15 +70,14 @@ class QuotesVoice:
         inside = (w for d in corpus.sentences.values() for s in d for w in s.text.split()[1:])
         self._names = frozenset(_bare(w) for w in inside if w[:1].isupper())
 
-    def compose(self, analysis: Analysis, spans: Sequence[Span], reason: Reason) -> Draft:
-        """The draft of an answer: the best span, and a second one where the first may not say it all."""
-        del analysis
+    def compose(self, spans: Sequence[Span], reason: Reason) -> Draft:
+        """The draft of an answer: the best span, and up to two more where it may not say it all."""
         first = self._claim(spans[0].sentences, 0)
         claims, citations = [first[0]], [first[1]]
         if reason is Reason.CORRECTED:
             text = self._card.answer.corrected.format(answer=claims[0].text)
             claims = [claims[0].model_copy(update={"text": text})]
-        for other in spans[1:4]:
+        for other in spans[1:5]:
             lead = spans[0].features["ranker"] - other.features["ranker"]
             if lead > FAR_BEHIND:
                 break
@@ -88,7 +87,7 @@ class QuotesVoice:
                 continue
             claims.append(claim)
             citations.append(citation)
-            if len(claims) == 2:
+            if len(claims) == MAX_CLAIMS:
                 break
         return Draft(tuple(claims), tuple(citations))
 

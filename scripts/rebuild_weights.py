@@ -18,7 +18,7 @@ import hashlib
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,8 +128,21 @@ def _parts(name: str, upstream: str, tensors: Tensors) -> Iterator[tuple[str, ND
 def write(folder: Path, output: Path, *, quantised: bool = True) -> None:
     """Writes the GGUF that the upstream files make; `quantised=False` keeps every tensor in 32 bits."""
     config, vocabulary, tensors = read_config(folder), read_vocabulary(folder), read_tensors(folder)
+    write_gguf(config, vocabulary, tensors, output, name=NAME, quantised=quantised)
+
+
+def write_gguf(
+    config: Mapping[str, Any],
+    vocabulary: Sequence[str],
+    tensors: Tensors,
+    output: Path,
+    *,
+    name: str,
+    quantised: bool = True,
+) -> None:
+    """Writes a BERT with upstream's tensor names as GGUF."""
     writer = gguf.GGUFWriter(output, "bert")
-    writer.add_name(NAME)
+    writer.add_name(name)
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
@@ -143,7 +156,7 @@ def write(folder: Path, output: Path, *, quantised: bool = True) -> None:
     writer.add_token_list([_piece(word) for word in vocabulary])
     writer.add_token_types([SPECIAL.get(word, gguf.TokenType.NORMAL) for word in vocabulary])
     writer.add_token_type_count(config["type_vocab_size"])
-    ids = {word: vocabulary.index(word) for word in SPECIAL}
+    ids = {word: list(vocabulary).index(word) for word in SPECIAL}
     writer.add_bos_token_id(ids["[CLS]"])
     writer.add_eos_token_id(ids["[SEP]"])
     writer.add_unk_token_id(ids["[UNK]"])
@@ -152,12 +165,12 @@ def write(folder: Path, output: Path, *, quantised: bool = True) -> None:
     writer.add_mask_token_id(ids["[MASK]"])
     # gguf has no method for this one, and llama.cpp still reads it.
     writer.add_uint32("tokenizer.ggml.cls_token_id", ids["[CLS]"])
-    for name, tensor in renamed(tensors, config["num_hidden_layers"]):
-        if quantised and tensor.ndim == 2 and name not in KEPT_F32:
+    for key, tensor in renamed(tensors, config["num_hidden_layers"]):
+        if quantised and tensor.ndim == 2 and key not in KEPT_F32:
             kind = gguf.GGMLQuantizationType.Q8_0
-            writer.add_tensor(name, quantize(tensor, kind), raw_dtype=kind)
+            writer.add_tensor(key, quantize(tensor, kind), raw_dtype=kind)
         else:
-            writer.add_tensor(name, tensor)
+            writer.add_tensor(key, tensor)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -6,7 +6,11 @@ import hashlib
 import math
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from persona.text import stems
+from persona.types import Reading, TokenVectors
 
 
 class HashEmbedder:
@@ -43,3 +47,14 @@ class HashEmbedder:
 
     def words(self) -> list[str]:
         return []
+
+    def read_question(self, text: str) -> Reading:
+        vectors = self._tokens(text)
+        weights = np.full(len(vectors), 1 / len(vectors), dtype=np.float32)
+        return Reading(vectors, weights)
+
+    def read_passages(self, passages: Sequence[Sequence[str]]) -> list[list[TokenVectors]]:
+        return [[self._tokens(text) for text in passage] for passage in passages]
+
+    def _tokens(self, text: str) -> NDArray[np.float32]:
+        return np.asarray([self._vector(word) for word in text.split() or [""]], dtype=np.float32)

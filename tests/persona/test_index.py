@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import chromadb
+import numpy as np
 import pytest
 from chromadb.config import Settings
 
@@ -215,3 +216,26 @@ def test_a_server_that_is_not_there_is_one_sentence(small: Corpus) -> None:
     with pytest.raises(PassageIndexError) as caught:
         PassageIndex("test", url=url).build(small, HashEmbedder())
     assert_sentence(caught.value, url, "Is it running?")
+
+
+def test_stored_token_vectors_are_the_embedders_sentence_by_sentence(tmp_path: Path, small: Corpus) -> None:
+    made, embedder = index(tmp_path), HashEmbedder()
+    made.build(small, embedder)
+    passage = max(small.passages, key=lambda p: len(p.sentences))
+    read = made.readings([passage.id, "p-no-such-row"], embedder)
+    assert set(read) == {passage.id}
+    parts = embedder.read_passages([[s.search for s in passage.sentences]])[0]
+    assert [len(p) for p in read[passage.id]] == [len(p) for p in parts]
+    for stored, own in zip(read[passage.id], parts, strict=True):
+        cosines = np.sum(np.asarray(stored) * np.asarray(own), axis=1)
+        assert cosines.min() > 0.999, "8 bits a number keep the direction"
+
+
+def test_readings_are_asked_of_chroma_once(tmp_path: Path, small: Corpus) -> None:
+    made, embedder = index(tmp_path), HashEmbedder()
+    made.build(small, embedder)
+    key = small.passages[0].id
+    first = made.readings([key], embedder)[key]
+    assert made.readings([key], embedder)[key] is first
+    made.wipe()
+    assert made.readings([key], embedder) == {}, "a wiped index remembers nothing"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from persona.errors import ModelError
-from persona.llama import MAX_TOKENS, LlamaEmbedder
+from persona.llama import MAX_TOKENS, READER_SHA256, Head, LlamaEmbedder
 from tests.persona.corpora import assert_sentence
 
 REFERENCE = Path(__file__).parents[1] / "data" / "minilm-reference.json"
@@ -83,7 +83,8 @@ def test_near_texts_are_nearer_than_far_ones(embedder: LlamaEmbedder) -> None:
 
 
 def test_the_fingerprint_names_the_file_and_its_content(embedder: LlamaEmbedder) -> None:
-    assert embedder.fingerprint == f"all-MiniLM-L6-v2-Q8_0:6388fdd82f6a57d1:{MAX_TOKENS}"
+    reader = f"fireside-reader-Q8_0:{READER_SHA256[:16]}"
+    assert embedder.fingerprint == f"all-MiniLM-L6-v2-Q8_0:6388fdd82f6a57d1:{MAX_TOKENS}+{reader}"
 
 
 def test_a_missing_model_is_one_sentence(tmp_path: Path) -> None:
@@ -97,3 +98,41 @@ def test_a_file_that_is_no_model_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as caught:
         LlamaEmbedder(tmp_path / "bad.gguf")
     assert_sentence(caught.value, "bad.gguf")
+
+
+def test_a_question_is_read_token_by_token(embedder: LlamaEmbedder) -> None:
+    read = embedder.read_question("Who wrote the first paper?")
+    assert read.vectors.shape[0] == len(embedder.tokenize("Who wrote the first paper?")) == len(read.weights)
+    assert np.linalg.norm(read.vectors, axis=1) == pytest.approx(1, abs=1e-5)
+    assert float(read.weights.sum()) == pytest.approx(1, abs=1e-5)
+    assert read.weights.min() > 0
+
+
+def test_a_passage_is_read_text_by_text_in_its_own_light(embedder: LlamaEmbedder) -> None:
+    parts = ["The lighthouse:", "It was built in 1912.", "", "Nobody lives there."]
+    (read,) = embedder.read_passages([parts])
+    assert [len(vectors) for vectors in read] == [len(embedder.tokenize(part)) - 2 for part in parts]
+    ((_, alone),) = embedder.read_passages([["", "It was built in 1912."]])
+    cosine = float(np.asarray(read[1][0], dtype=np.float32) @ np.asarray(alone[0], dtype=np.float32))
+    assert cosine < 0.99, "'It' means something else after 'The lighthouse'"
+
+
+def test_passages_read_together_are_as_read_alone(embedder: LlamaEmbedder) -> None:
+    passages = [["A short one."], ["Another one, which is a good deal longer than the first.", "And more."]]
+    together = embedder.read_passages(passages)
+    for passage, parts in zip(passages, together, strict=True):
+        for one, other in zip(embedder.read_passages([passage])[0], parts, strict=True):
+            assert np.sum(one.astype(np.float32) * other.astype(np.float32), axis=1).min() > 0.999
+
+
+def test_what_lies_beyond_the_limit_has_no_vectors(embedder: LlamaEmbedder) -> None:
+    (read,) = embedder.read_passages([["lighthouse " * 300, "beyond"]])
+    assert [len(vectors) for vectors in read] == [MAX_TOKENS - 2, 0]
+
+
+def test_a_missing_head_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="Reinstall fireside"):
+        Head.load(tmp_path / "no.npz")
+    (tmp_path / "broken.npz").write_bytes(b"not an archive")
+    with pytest.raises(ModelError, match="Reinstall fireside"):
+        Head.load(tmp_path / "broken.npz")
