@@ -54,7 +54,7 @@ AMBIGUOUS_FEATURES = """
 """.split()
 LOOKUP_FEATURES = """
     best_cosine span_cosine passage_cosine coverage soft_coverage coverage_around soft_coverage_around weakest
-    unknown pairs length asks_back terms reader reader_least reader_plain reader_whole
+    unknown pairs length asks_back terms
 """.split()
 FOLDS = 8
 SEED = 0

@@ -163,11 +163,14 @@ class Found(NamedTuple):
         """Whether it decides by itself, whatever the talks hold."""
         return self.probability >= SURE
 
-    def outweighs(self, answer: float | None) -> bool:
-        """Whether it decides, given the confidence of the answer that the talks hold; None if they hold none."""
-        if answer is None:
-            return self.probability >= (LIKELY if self.reason.value in DECLINED else LIKELY_ANSWERED)
-        return self.probability >= max(CONTESTS, answer)
+    def outweighs(self, answer: float | None, *, asks_back: bool = False) -> bool:
+        """Whether it decides, given the confidence of the answer that the talks hold; None if they hold none.
+
+        `asks_back`: the question is too vague for the talks, as most that are put to the bot itself are.
+        """
+        if answer is not None:
+            return self.probability >= max(CONTESTS, answer)
+        return self.probability >= (LIKELY if asks_back or self.reason.value in DECLINED else LIKELY_ANSWERED)
 
 
 SURE = 0.5

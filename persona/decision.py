@@ -24,7 +24,7 @@ MAX_SENSES = 3
 BREVITY = 0.3  # log odds a unit of log length
 _SHORT = 40  # characters below which a span gains nothing by being shorter
 ASKS_BACK = 0.5
-ASKS_BACK_SURELY = 0.8
+ASKS_BACK_SURELY = 0.7
 
 
 @dataclass(frozen=True)

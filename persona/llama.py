@@ -76,7 +76,7 @@ class Encoder:
         if not self._context:
             raise ModelError(f"llama.cpp can't make a context for '{path}'. Check the free memory.")
         self.vocab = llama_cpp.llama_model_get_vocab(self._model)
-        self._begin = int(llama_cpp.llama_vocab_cls(self.vocab))
+        self._begin = int(llama_cpp.llama_vocab_bos(self.vocab))
         self._separator = int(llama_cpp.llama_vocab_sep(self.vocab))
         self.dimensions = int(llama_cpp.llama_model_n_embd(self._model))
         self._batch = llama_cpp.llama_batch_init(_BATCH_TOKENS, 0, 1)

@@ -154,7 +154,8 @@ class Fireside:
         ranked = rank(self.evidence.weigh(analysis, retrieved), self.policy.coefficients)
         verdict = decide(analysis, ranked, self.policy, self.corpus)
         reply.decided(verdict)
-        if conduct.outweighs(verdict.confidence if verdict.reason.decision is Decision.ANSWER else None):
+        answer = verdict.confidence if verdict.reason.decision is Decision.ANSWER else None
+        if conduct.outweighs(answer, asks_back=verdict.reason.decision is Decision.CLARIFY):
             return reply.plain(conduct.reason, self._conduct_line(conduct.reason), conduct.probability)
         match verdict.reason:
             case Reason.SUPPORTED | Reason.CORRECTED:
