@@ -14,7 +14,7 @@ from evals import calibrate as calibration
 from evals import cases as case_files
 from evals import fit as fitting
 from evals import scorecard
-from evals.run import Result, figures, lengths_and_times, run, save
+from evals.run import Result, figures, lengths_and_times, measures, run, save
 from persona.card import load_card
 from persona.corpus import load_corpus
 from persona.decision import Policy
@@ -67,11 +67,19 @@ def _run(fireside: Fireside, chosen: list[case_files.Case]) -> list[Result]:
 
 
 def _table(results: list[Result], fireside: Fireside) -> Table:
-    table = Table("figure", "share", "n", title=f"threshold {fireside.policy.threshold:.3f}, {fireside.policy.risk}")
+    table = Table(
+        "figure",
+        "share",
+        "95% interval",
+        "n",
+        title=f"threshold {fireside.policy.threshold:.3f}, {fireside.policy.risk}",
+    )
     for figure in figures(results, fireside.corpus):
-        table.add_row(figure.name, str(figure), str(figure.of))
+        table.add_row(figure.name, str(figure), figure.interval, str(figure.of))
+    for name, value in measures(results).items():
+        table.add_row(name, "n/a" if value is None else f"{value:.3f}", "", "")
     for name, value in lengths_and_times(results).items():
-        table.add_row(name, f"{value:.0f}", "")
+        table.add_row(name, f"{value:.0f}", "", "")
     return table
 
 
@@ -99,7 +107,11 @@ def run_command(
         save(results, save_to)
     if readme is not None:
         scorecard.write(
-            readme, figures(results, fireside.corpus), lengths_and_times(results), fireside.policy.threshold
+            readme,
+            figures(results, fireside.corpus),
+            measures(results),
+            lengths_and_times(results),
+            fireside.policy.threshold,
         )
 
 

@@ -11,10 +11,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 from evals.cases import CONDUCT, UNANSWERABLE, Case
+from evals.metrics import (
+    aurc,
+    auroc,
+    brier,
+    clopper_pearson_upper,
+    coverage_at,
+    ece,
+    risk_coverage,
+    truthfulness,
+    wilson,
+)
 from evals.scoring import Outcome, has_facts, outcome
 from persona.corpus import Corpus
 from persona.pipeline import Fireside
-from persona.types import Citation, Decision, Reply
+from persona.types import Citation, Decision, Reason, Reply
 from persona.verification import citation_stands
 
 
@@ -37,6 +48,12 @@ class Figure(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.hits / self.of:.1%}" if self.of else "n/a"
+
+    @property
+    def interval(self) -> str:
+        """The 95% score interval of the share, as text."""
+        found = wilson(self.hits, self.of)
+        return f"{found.low:.0%} to {found.high:.0%}" if found else "n/a"
 
 
 def run(fireside: Fireside, cases: Sequence[Case], progress: Callable[[int, int], None]) -> list[Result]:
@@ -107,6 +124,43 @@ def figures(results: Sequence[Result], corpus: Corpus) -> list[Figure]:
         share("quote look-up: none for absent topics", absent, right),
         Figure("quotations that stand letter for letter", sum(citation_stands(c, corpus) for c in cited), len(cited)),
     ]
+
+
+def measures(results: Sequence[Result]) -> dict[str, float | None]:
+    """What the confidence is worth, on answerable and unanswerable questions together; None is undefined.
+
+    A question that was declined or asked back has no confidence, so those count in coverage only.
+    """
+    answerable = [r for r in results if r.case.suite == "answerable"]
+    nothing = [r for r in results if r.case.suite in UNANSWERABLE and r.case.decisions == (Decision.ABSTAIN,)]
+    both = (*answerable, *nothing)
+    answers = [r for r in both if r.reply.reason in ANSWERS]
+    sure = [r.reply.confidence for r in answers]
+    right = [float(r.outcome == "right") for r in answers]
+    curve = risk_coverage(sure, [1 - x for x in right], of=len(both))
+    kept = [r.outcome if r.reply.decision is Decision.ANSWER else "withheld" for r in both]
+    false_answers = sum(r.reply.decision is Decision.ANSWER for r in nothing)
+    return {
+        "false answers: upper 95% bound": clopper_pearson_upper(false_answers, len(nothing)),
+        "truthfulness (+1 right, 0 withheld, -1 wrong)": truthfulness(
+            kept.count("right"), kept.count("wrong"), kept.count("withheld")
+        ),
+        "AUROC, answerable against unanswerable": auroc(_weighed(answerable), _weighed(nothing)),
+        "Brier score of the answers": brier(sure, right),
+        "expected calibration error": ece(sure, right),
+        "area under risk and coverage": aurc(curve),
+        "coverage at 10% risk": coverage_at(curve, 0.10) if answers else None,
+        "coverage at 5% risk": coverage_at(curve, 0.05) if answers else None,
+    }
+
+
+ANSWERS = (Reason.SUPPORTED, Reason.CORRECTED)
+_WITHHELD = (Reason.OUT_OF_CORPUS, Reason.NOT_STATED, Reason.AFTER_THE_TALKS, Reason.UNSUPPORTED)
+
+
+def _weighed(results: Sequence[Result]) -> list[float]:
+    """The confidences of the replies that the threshold decided about."""
+    return [r.reply.confidence for r in results if r.reply.reason in (*ANSWERS, *_WITHHELD)]
 
 
 def lengths_and_times(results: Sequence[Result]) -> dict[str, float]:

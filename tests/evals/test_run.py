@@ -1,0 +1,86 @@
+"""What a run is summed up as."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from evals.cases import Case
+from evals.run import Figure, Result, measures
+from evals.scorecard import BEGIN, END, write
+from evals.scoring import Outcome
+from persona.errors import InputError
+from persona.types import Reason, Reply, Timings
+
+
+def result(suite: str, reason: Reason, outcome: Outcome, confidence: float) -> Result:
+    decision = "answer" if suite == "answerable" else "abstain"
+    case = Case.model_validate({"id": "x-1", "suite": suite, "question": "q", "decisions": [decision], "split": "test"})
+    reply = Reply(
+        id="x-1",
+        question="q",
+        decision=reason.decision,
+        reason=reason,
+        text="t",
+        confidence=confidence,
+        threshold=0.5,
+        risk="not certified",
+        voice="quotes",
+        corpus="sha256:0",
+        timings_ms=Timings(),
+    )
+    return Result(case, reply, outcome, 1.0)
+
+
+def test_confidence_is_measured_on_what_the_threshold_decides() -> None:
+    made = [
+        result("answerable", Reason.SUPPORTED, "right", 0.9),
+        result("answerable", Reason.SUPPORTED, "wrong", 0.7),
+        result("answerable", Reason.NOT_STATED, "withheld", 0.2),
+        result("answerable", Reason.AMBIGUOUS, "withheld", 0.8),
+        result("near_miss", Reason.SUPPORTED, "wrong", 0.6),
+        result("near_miss", Reason.NOT_STATED, "right", 0.1),
+    ]
+    found = measures(made)
+    assert found["truthfulness (+1 right, 0 withheld, -1 wrong)"] == pytest.approx((1 - 2) / 6)
+    # 0.9 and 0.7 beat both 0.6 and 0.1; 0.2 beats 0.1; the question back has no confidence.
+    assert found["AUROC, answerable against unanswerable"] == pytest.approx(5 / 6)
+    assert found["Brier score of the answers"] == pytest.approx((0.01 + 0.49 + 0.36) / 3)
+    assert found["coverage at 10% risk"] == pytest.approx(1 / 6)
+    # One false answer of two: the bound p has (1 - p)² + 2p(1 - p) = 0.05.
+    assert found["false answers: upper 95% bound"] == pytest.approx(0.95**0.5)
+
+
+def test_a_run_without_answers_has_no_figures_but_is_none_the_worse() -> None:
+    found = measures([result("answerable", Reason.NOT_STATED, "withheld", 0.2)])
+    assert found["truthfulness (+1 right, 0 withheld, -1 wrong)"] == 0.0
+    undefined = [name for name, value in found.items() if value is None]
+    assert len(undefined) == len(found) - 1
+
+
+def test_a_share_of_nothing_is_not_zero() -> None:
+    assert (str(Figure("x", 0, 0)), Figure("x", 0, 0).interval) == ("n/a", "n/a")
+    assert (str(Figure("x", 8, 10)), Figure("x", 8, 10).interval) == ("80.0%", "49% to 94%")
+
+
+def test_the_readmes_table_is_replaced_between_its_marks(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{BEGIN}\nearlier scores\n{END}\nafter\n")
+    figures, lengths = [Figure("right", 8, 10)], {"median answer, characters": 300.0}
+    write(readme, figures, {"AUROC": None}, lengths, 0.25)
+    text = readme.read_text()
+    assert "| right | 80.0% | 49% to 94% | 10 |" in text
+    assert "| AUROC | n/a | | |" in text
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "earlier" not in text
+    write(readme, figures, {"AUROC": None}, lengths, 0.25)
+    assert readme.read_text() == text
+
+
+def test_a_readme_without_marks_is_one_sentence(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("nothing here\n")
+    with pytest.raises(InputError, match="has no place for the table"):
+        write(readme, [], {}, {"median answer, characters": 0.0}, 0.5)
