@@ -113,9 +113,10 @@ class Retriever:
 
     def foresee(self, dense: str) -> Future[Reading]:
         """Begins to read a question that is about to be searched for, beside whatever is done meanwhile."""
-        if self._foreseen is None or self._foreseen[0] != dense:
-            self._foreseen = (dense, self._beside.submit(self._embedder.read_question, dense))
-        return self._foreseen[1]
+        last = self._foreseen
+        if last is None or last[0] != dense or (last[1].done() and last[1].exception() is not None):
+            last = self._foreseen = (dense, self._beside.submit(self._embedder.read_question, dense))
+        return last[1]
 
     def close(self) -> None:
         """Lets the thread go that reads questions while they are embedded."""

@@ -61,6 +61,24 @@ def sic(quote: str, corpus: Corpus) -> str:
     return f" [sic: {', '.join(new)}]" if new else ""
 
 
+def put_together(parts: Sequence[tuple[Sentence, ...]], new: tuple[Sentence, ...]) -> list[tuple[Sentence, ...]]:
+    """The parts with a new one: made one with the part that it directly follows or precedes, else at the end."""
+    for place, part in enumerate(parts):
+        for first, second in ((part, new), (new, part)):
+            if _follows(first[-1], second[0]):
+                return [*parts[:place], (*first, *second), *parts[place + 1 :]]
+    return [*parts, new]
+
+
+def _follows(one: Sentence, other: Sentence) -> bool:
+    """Whether one quotation may run over both."""
+    return (
+        other.joined
+        and (one.document, one.speaker, one.paragraph) == (other.document, other.speaker, other.paragraph)
+        and other.number == one.number + 1
+    )
+
+
 class QuotesVoice:
     """Composes drafts for one persona; everything that it says of the talks is a quotation or a report."""
 
@@ -72,23 +90,30 @@ class QuotesVoice:
 
     def compose(self, spans: Sequence[Span], reason: Reason) -> Draft:
         """The draft of an answer: the best span, and up to two more where it may not say it all."""
-        first = self._claim(spans[0].sentences, 0)
-        claims, citations = [first[0]], [first[1]]
-        if reason is Reason.CORRECTED:
-            text = self._card.answer.corrected.format(answer=claims[0].text)
-            claims = [claims[0].model_copy(update={"text": text})]
+        parts = [spans[0].sentences]
+        draft = self._draft(parts, reason)
+        taken = 1
         for other in spans[1:5]:
             lead = spans[0].features["ranker"] - other.features["ranker"]
-            if lead > FAR_BEHIND:
+            if lead > FAR_BEHIND or taken == MAX_CLAIMS:
                 break
-            limit = SHORT_REPLY if lead >= SURE_LEAD else MAX_REPLY
-            claim, citation = self._claim(other.sentences, len(citations), after=citations[-1])
-            if sum(len(c.text) + 1 for c in claims) + len(claim.text) > limit:
-                continue
+            longer = put_together(parts, other.sentences)
+            trial = self._draft(longer, reason)
+            if sum(len(c.text) + 1 for c in trial.claims) - 1 <= (SHORT_REPLY if lead >= SURE_LEAD else MAX_REPLY):
+                parts, draft = longer, trial
+                taken += 1
+        return draft
+
+    def _draft(self, parts: Sequence[tuple[Sentence, ...]], reason: Reason) -> Draft:
+        claims: list[Claim] = []
+        citations: list[Citation] = []
+        for part in parts:
+            claim, citation = self._claim(part, len(citations), after=citations[-1] if citations else None)
             claims.append(claim)
             citations.append(citation)
-            if len(claims) == MAX_CLAIMS:
-                break
+        if reason is Reason.CORRECTED:
+            text = self._card.answer.corrected.format(answer=claims[0].text)
+            claims[0] = claims[0].model_copy(update={"text": text})
         return Draft(tuple(claims), tuple(citations))
 
     def attribute(self, sentences: Sequence[Sentence]) -> Draft:
