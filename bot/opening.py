@@ -29,7 +29,7 @@ def open_fireside(settings: Settings, progress: Tell | None = None, embedder: Em
     card = load_card(settings.persona)
     index = open_index(settings, card)
     with ThreadPoolExecutor(max_workers=1) as beside:
-        # Chroma's import and llama.cpp's loading hardly get in each other's way: half a second less to the first answer.
+        # Chroma's import and llama.cpp's loading hardly get in each other's way, so they go side by side.
         connecting = beside.submit(index.connect)
         embedder = embedder or LlamaEmbedder()
         connecting.result()

@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from evals.cases import UNANSWERABLE
-from evals.run import Result
+from evals.run import ANSWERS, Result
 from persona.errors import InputError
 from persona.models import COEFFICIENTS, FORMAT, Calibration
 from persona.pipeline import NOT_CERTIFIED, Fireside
-from persona.types import Decision, Reason
+from persona.types import Decision
 
 ALWAYS = 2.0  # above every threshold
 
@@ -37,9 +36,9 @@ def scored(results: Sequence[Result]) -> list[Scored]:
     rows: list[Scored] = []
     for r in results:
         answerable = r.case.suite == "answerable"
-        if not answerable and (r.case.suite not in UNANSWERABLE or r.case.decisions != (Decision.ABSTAIN,)):
+        if not answerable and not r.case.unanswerable:
             continue
-        weighed = r.reply.reason in (Reason.SUPPORTED, Reason.CORRECTED)
+        weighed = r.reply.reason in ANSWERS
         # "I am a bot" answers nothing either: no threshold takes it back.
         confidence = r.reply.confidence if weighed else ALWAYS if r.reply.decision is Decision.ANSWER else -1.0
         rows.append(Scored(confidence, answerable, r.case.suite == "near_miss", weighed and r.outcome == "right"))

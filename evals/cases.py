@@ -66,6 +66,11 @@ class Case(BaseModel):
     split: Split
     group: str | None = None
 
+    @property
+    def unanswerable(self) -> bool:
+        """Whether the talks hold no answer to it, so that any answer is a false one."""
+        return self.suite in UNANSWERABLE and self.decisions == (Decision.ABSTAIN,)
+
     def asked(self) -> Question:
         """The question as the line takes it."""
         return Question(id=self.id, text=self.question, history=self.history)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from evals.cases import CONDUCT, UNANSWERABLE, Case
+from evals.cases import CONDUCT, Case
 from evals.metrics import (
     aurc,
     auroc,
@@ -105,7 +105,7 @@ def figures(results: Sequence[Result], corpus: Corpus) -> list[Figure]:
         return r.outcome == "right"
 
     answerable = suite("answerable")
-    nothing = [r for r in suite(*UNANSWERABLE) if r.case.decisions == (Decision.ABSTAIN,)]
+    nothing = [r for r in results if r.case.unanswerable]
     cited = [c for r in results for c in (*r.reply.citations, *r.reply.nearest) if c.verbatim]
     present = [r for r in suite("quote") if Decision.ANSWER in r.case.decisions]
     absent = [r for r in suite("quote") if Decision.ANSWER not in r.case.decisions]
@@ -132,7 +132,7 @@ def measures(results: Sequence[Result]) -> dict[str, float | None]:
     A question that was declined or asked back has no confidence, so those count in coverage only.
     """
     answerable = [r for r in results if r.case.suite == "answerable"]
-    nothing = [r for r in results if r.case.suite in UNANSWERABLE and r.case.decisions == (Decision.ABSTAIN,)]
+    nothing = [r for r in results if r.case.unanswerable]
     both = (*answerable, *nothing)
     answers = [r for r in both if r.reply.reason in ANSWERS]
     sure = [r.reply.confidence for r in answers]

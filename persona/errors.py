@@ -3,7 +3,7 @@
 FiresideError               one sentence: what, which value, what to do next
 ├── ConfigError             a setting, persona card or calibration file
 ├── CorpusError             a catalog, seed or speaker annotation
-├── PassageIndexError             the passage index in Chroma
+├── PassageIndexError       the passage index in Chroma
 ├── ModelError              a model file or llama.cpp
 ├── InputError              a question or file that a user gave (exit code 2)
 └── VerificationError       a citation that its document does not bear out (a bug, never shown)
