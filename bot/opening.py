@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from persona.card import Card, load_card
+from persona.corpus import load_corpus
 from persona.errors import ConfigError
 from persona.index import PassageIndex
 from persona.llama import LlamaEmbedder
@@ -29,11 +30,12 @@ def open_fireside(settings: Settings, progress: Tell | None = None, embedder: Em
     card = load_card(settings.persona)
     index = open_index(settings, card)
     with ThreadPoolExecutor(max_workers=1) as beside:
-        # Chroma's import and llama.cpp's loading hardly get in each other's way, so they go side by side.
-        connecting = beside.submit(index.connect)
-        embedder = embedder or LlamaEmbedder()
-        connecting.result()
-    return Fireside.open(card, index, embedder, progress=progress)
+        # llama.cpp loads without the interpreter's lock. Chroma's import and the corpus both need it: one after the other.
+        loading = beside.submit(LlamaEmbedder) if embedder is None else None
+        index.connect()
+        corpus = load_corpus(card.catalog, card.aliases)
+        embedder = embedder or (loading.result() if loading else LlamaEmbedder())
+    return Fireside.open(card, index, embedder, corpus=corpus, progress=progress)
 
 
 def open_index(settings: Settings, card: Card) -> PassageIndex:

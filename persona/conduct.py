@@ -128,14 +128,18 @@ class Conduct:
         self._embedder = embedder
         self._own = own_name_pattern(names)
 
+    def texts(self, text: str) -> list[str]:
+        """What of a text is embedded: the whole, and where it has several sentences each of the first ones."""
+        plain = neutral(text, self._own)
+        parts = split_sentences(plain)[:_MAX_PARTS]
+        return [plain, *parts] if len(parts) > 1 else [plain]
+
     def classify(self, text: str) -> Found:
         """What kind of conduct the text most looks like, a question about the talks aside, and how much so.
 
         A text of several sentences is also read sentence by sentence, for declining only.
         """
-        plain = neutral(text, self._own)
-        parts = split_sentences(plain)[:_MAX_PARTS]
-        texts = [plain, *parts] if len(parts) > 1 else [plain]
+        texts = self.texts(text)
         vectors = self._embedder.embed(texts)
         rows = [self._model.probabilities(conduct_vector(t, v)) for t, v in zip(texts, vectors, strict=True)]
         found = max(_likeliest(rows[0], DECLINED), _likeliest(rows[0], ANSWERED), key=lambda f: f.probability)

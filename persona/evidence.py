@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from persona.analysis import Analysis, AnswerKind
 from persona.index import Vector, sentence_id
 from persona.lexical import LexicalIndex
-from persona.retrieval import Retrieved, interaction
+from persona.retrieval import Retrieved
 from persona.text import STOPWORDS, stem, stem_set, stems, words
-from persona.types import Hit, Sentence
+from persona.types import Hit, Passage, Sentence
 
 MAX_SENTENCES = 3
 MAX_CHARACTERS = 440  # a span longer than this leaves no room for a source and a second one
@@ -48,22 +48,32 @@ class Span:
         return " ".join(s.search for s in self.sentences)
 
 
-def spans(retrieved: Retrieved) -> list[tuple[int, Hit, tuple[Sentence, ...]]]:
-    """Every span of the retrieved passages, each once, with the place of the best passage that holds it."""
+class _Parts(NamedTuple):
+    """The spans of one passage, each as the places (first, last + 1) of its sentences there."""
+
+    rank: int
+    hit: Hit
+    places: list[tuple[int, int]]
+
+
+def _parts(retrieved: Retrieved) -> Iterator[_Parts]:
+    """Every span of the retrieved passages, each once, with the best passage that holds it."""
     seen: set[tuple[str, int, int]] = set()
-    out: list[tuple[int, Hit, tuple[Sentence, ...]]] = []
     for rank, hit in enumerate(retrieved.hits):
         sentences = hit.passage.sentences
+        places: list[tuple[int, int]] = []
         for first in range(len(sentences)):
+            size = 0
             for last in range(first, min(first + MAX_SENTENCES, len(sentences))):
-                part = sentences[first : last + 1]
-                if last > first and (not part[-1].joined or sum(len(s.text) + 1 for s in part) > MAX_CHARACTERS):
+                size += len(sentences[last].text) + (last > first)
+                if last > first and (not sentences[last].joined or size > MAX_CHARACTERS):
                     break
-                key = (hit.passage.document, part[0].number, part[-1].number)
+                key = (hit.passage.document, sentences[first].number, sentences[last].number)
                 if key not in seen:
                     seen.add(key)
-                    out.append((rank, hit, part))
-    return out
+                    places.append((first, last + 1))
+        if places:
+            yield _Parts(rank, hit, places)
 
 
 class Evidence:
@@ -83,18 +93,18 @@ class Evidence:
         focus = _Wanted(analysis.focus, self._lexical, retrieved)
         asked = set(words(analysis.text)) | {stem(w) for w in words(analysis.text)}
         shared = self._of_question(analysis, wanted)
-        around: dict[str, dict[str, float]] = {}
         out: list[Span] = []
-        for rank, hit, part in spans(retrieved):
+        for rank, hit, places in _parts(retrieved):
             passage = hit.passage
-            if passage.id not in around:
-                around[passage.id] = self._of_passage(analysis, retrieved, wanted, hit, rank, top_bm25, top_cosine)
-            vector = _mean(retrieved, part)
-            features = {**shared, **around[passage.id], **_of_span(analysis, retrieved, wanted, focus, part, asked)}
-            features["span_cosine"] = float(vector @ retrieved.query) if vector is not None else 0.0
-            features |= _of_reading(retrieved, hit, part)
-            features["asked_before"] /= 1.0 + part[0].number - passage.opening
-            out.append(Span(hit, part, rank, features, vector))
+            around = self._of_passage(analysis, retrieved, wanted, hit, rank, top_bm25, top_cosine)
+            matched = _of_reading(retrieved, hit, places)
+            meant = _of_meaning(retrieved, passage, places)
+            worded = _of_words(analysis, wanted, focus, passage, places, asked)
+            for at, (first, end) in enumerate(places):
+                cosines, vector = meant[at]
+                features = {**shared, **around, **worded[at], **cosines, **matched[at]}
+                features["asked_before"] /= 1.0 + passage.sentences[first].number - passage.opening
+                out.append(Span(hit, passage.sentences[first:end], rank, features, vector))
         return out
 
     def _of_question(self, analysis: Analysis, wanted: _Wanted) -> dict[str, float]:
@@ -156,50 +166,86 @@ def _agrees(have: str, asked: Sequence[str]) -> float:
     return 0.0 if not asked else 1.0 if have in asked else -1.0
 
 
-def _of_span(
-    analysis: Analysis, retrieved: Retrieved, wanted: _Wanted, focus: _Wanted, part: Sequence[Sentence], asked: set[str]
-) -> dict[str, float]:
-    text = " ".join(s.search for s in part)
-    covered = np.max([wanted.covered(s.search) for s in part], axis=0)
-    best_cosine = max(retrieved.sentence_cosine(s) for s in part)
-    found, near = _kind_evidence(analysis, text, asked)
-    size = sum(len(_stems(s.search)) for s in part)
-    have = frozenset[str]().union(*(stem_set(s.search) for s in part))
-    return {
-        "best_cosine": best_cosine,
-        "coverage": wanted.share(covered >= 1.0),
-        "soft_coverage": wanted.share(covered),
-        "pairs": wanted.pairs(part),
-        "focus": focus.share(np.max([focus.covered(s.search) for s in part], axis=0)),
-        "has_focus": float(bool(focus.terms)),
-        "new_name": float(any(_new_name(name, at, asked) for name, at in _names_in(text))),
-        "new_number": float(any(w[0].isdigit() and w not in asked for w in _tokens(text))),
-        "kind_found": found,
-        "kind_near": near,
-        "asks_back": sum(s.search.endswith("?") for s in part) / len(part),
-        "length": math.log(1 + size),
-        "sentences": float(len(part)),
-        "novelty": len(have.difference(wanted.terms)) / max(1, len(have)),
-    }
+def _highest(rows: NDArray[Any], places: Sequence[tuple[int, int]]) -> NDArray[Any]:
+    """For each span the highest value of its sentences, column by column: (sentences, n) to (spans, n)."""
+    return np.stack([np.maximum.reduce(rows[first:end], axis=0) for first, end in places])
 
 
-def _of_reading(retrieved: Retrieved, hit: Hit, part: Sequence[Sentence]) -> dict[str, float]:
-    """How well the span matches the question token by token, where both are read in their context."""
+def _of_words(
+    analysis: Analysis,
+    wanted: _Wanted,
+    focus: _Wanted,
+    passage: Passage,
+    places: Sequence[tuple[int, int]],
+    asked: set[str],
+) -> list[dict[str, float]]:
+    """What the spans' words say, span by span."""
+    searched = [s.search for s in passage.sentences]
+    covered = _highest(np.stack([wanted.covered(text) for text in searched]), places)
+    whole, soft = wanted.shares(covered >= 1.0), wanted.shares(covered)
+    chosen = focus.shares(_highest(np.stack([focus.covered(text) for text in searched]), places))
+    counted = [_stems(text) for text in searched]
+    out: list[dict[str, float]] = []
+    for at, (first, end) in enumerate(places):
+        text = " ".join(searched[first:end])
+        found, near = _kind_evidence(analysis, text, asked)
+        have = frozenset[str]().union(*(stem_set(t) for t in searched[first:end]))
+        out.append(
+            {
+                "coverage": float(whole[at]),
+                "soft_coverage": float(soft[at]),
+                "pairs": wanted.pairs(counted[first:end]),
+                "focus": float(chosen[at]),
+                "has_focus": float(bool(focus.terms)),
+                "new_name": float(any(_new_name(name, at_, asked) for name, at_ in _names_in(text))),
+                "new_number": float(any(w[0].isdigit() and w not in asked for w in _tokens(text))),
+                "kind_found": found,
+                "kind_near": near,
+                "asks_back": sum(t.endswith("?") for t in searched[first:end]) / (end - first),
+                "length": math.log(1 + sum(map(len, counted[first:end]))),
+                "sentences": float(end - first),
+                "novelty": len(have.difference(wanted.terms)) / max(1, len(have)),
+            }
+        )
+    return out
+
+
+def _of_meaning(
+    retrieved: Retrieved, passage: Passage, places: Sequence[tuple[int, int]]
+) -> list[tuple[dict[str, float], Vector | None]]:
+    """How near the spans are to the question as a whole, and the vector of each: the mean of its sentences' by length,
+    of length 1; None if none is indexed."""
+    stored = [retrieved.vectors.get(sentence_id(s)) for s in passage.sentences]
+    size = len(retrieved.query)
+    rows = np.stack([v if v is not None else np.zeros(size, dtype=np.float32) for v in stored])
+    cosines = rows @ retrieved.query
+    lengths = [0 if v is None else len(s.search) for v, s in zip(stored, passage.sentences, strict=True)]
+    sums = np.vstack([np.zeros(size), np.cumsum(rows * np.array(lengths)[:, None], axis=0)])
+    means = np.stack([sums[end] - sums[first] for first, end in places])
+    means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
+    of_span = means @ retrieved.query
+    out: list[tuple[dict[str, float], Vector | None]] = []
+    for at, (first, end) in enumerate(places):
+        known = any(lengths[first:end])
+        values = {"best_cosine": float(cosines[first:end].max()), "span_cosine": float(of_span[at]) if known else 0.0}
+        out.append((values, means[at].astype(np.float32) if known else None))
+    return out
+
+
+def _of_reading(retrieved: Retrieved, hit: Hit, places: Sequence[tuple[int, int]]) -> list[dict[str, float]]:
+    """How well the spans match the question token by token, where both are read in their context."""
     matches = retrieved.matches.get(hit.passage.id)
-    if not matches:
-        return dict.fromkeys(_READER, 0.0)
-    first = next(i for i, s in enumerate(hit.passage.sentences) if s.number == part[0].number)
-    own, around = np.max(matches[first : first + len(part)], axis=0), np.max(matches, axis=0)
+    if matches is None:
+        return [dict.fromkeys(_READER, 0.0) for _ in places]
+    own = _highest(matches, places)
     weights = retrieved.reading.weights
-    inner = own[1:-1] if len(own) > 2 else own
-    heavy = own[weights >= weights.mean()]
-    return {
-        "reader": interaction(retrieved.reading, own),
-        "reader_least": float(heavy.min(initial=1.0)),
-        "reader_plain": float(inner.mean()),
-        "reader_whole": float(own[0]),
-        "reader_around": interaction(retrieved.reading, around),
-    }
+    heavy = own[:, weights >= weights.mean()].min(axis=1, initial=1.0)
+    plain = (own[:, 1:-1] if own.shape[1] > 2 else own).mean(axis=1)
+    around = float(matches.max(axis=0) @ weights)
+    return [
+        dict(zip(_READER, (*map(float, values), around), strict=True))
+        for values in zip(own @ weights, heavy, plain, own[:, 0], strict=True)
+    ]
 
 
 _READER = (
@@ -238,15 +284,20 @@ class _Wanted:
         """How much of the terms' rarity is covered, in 0..1; 1 if there are none."""
         return float(self.rarity @ covered) / self._total if self._total else 1.0
 
-    def pairs(self, part: Sequence[Sentence]) -> float:
-        """The share of neighbouring terms of the question that stand together in the span too (within three words)."""
+    def shares(self, covered: NDArray[np.float64] | NDArray[np.bool_]) -> NDArray[np.float64]:
+        """`share` of each row."""
+        return covered @ self.rarity / self._total if self._total else np.ones(len(covered))
+
+    def pairs(self, sentences: Sequence[Sequence[str]]) -> float:
+        """The share of neighbouring terms of the question that stand together in the stems too (within three words)."""
         if len(self.terms) < 2:
             return 0.0
-        places: dict[str, list[int]] = defaultdict(list)
+        places: dict[str, list[int]] = {t: [] for t in self.terms}
         at = 0
-        for sentence in part:
-            for token in _stems(sentence.search):
-                places[token].append(at)
+        for stems_ in sentences:
+            for token in stems_:
+                if token in places:
+                    places[token].append(at)
                 at += 1
         pairs = list(zip(self.terms, self.terms[1:], strict=False))
         return sum(any(abs(i - j) <= 3 for i in places[a] for j in places[b]) for a, b in pairs) / len(pairs)
@@ -255,15 +306,6 @@ class _Wanted:
 @lru_cache(maxsize=16384)
 def _stems(text: str) -> tuple[str, ...]:
     return tuple(stems(text))
-
-
-def _mean(retrieved: Retrieved, part: Sequence[Sentence]) -> Vector | None:
-    """The vector of a span: the mean of its sentences' by length, of length 1; None if none is indexed."""
-    known = [(v, len(s.search)) for s in part if (v := retrieved.vectors.get(sentence_id(s))) is not None]
-    if not known:
-        return None
-    mean = np.sum([v * n for v, n in known], axis=0)
-    return mean / (float(np.linalg.norm(mean)) or 1.0)
 
 
 _CHECKED = (AnswerKind.NUMBER, AnswerKind.TIME, AnswerKind.PERSON, AnswerKind.PLACE, AnswerKind.REASON)

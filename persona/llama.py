@@ -17,6 +17,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,6 +41,9 @@ _ONE_THREAD_TOKENS = 160
 _REMEMBERED = 512  # texts whose vectors are kept: one question is embedded for several purposes
 
 
+_STARTING = threading.Lock()  # what llama.cpp sets up once for the process
+
+
 @ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 def _silent(_level: int, _text: bytes, _data: object) -> None:
     """llama.cpp logs to stderr by itself; what matters of it comes back as a ModelError."""
@@ -51,12 +55,14 @@ class Encoder:
     def __init__(self, path: Path, sha256: str | None, *, pooled: bool, threads: int) -> None:
         if not path.is_file():
             raise ModelError(f"No model at '{path}'. Reinstall fireside: the file comes with it.")
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
         if sha256 not in (None, digest):
             raise ModelError(f"The model '{path}' is corrupt (its sha256 differs). Reinstall fireside.")
         self.fingerprint = f"{path.stem}:{digest[:16]}"
-        llama_cpp.llama_log_set(_silent, None)
-        llama_cpp.llama_backend_init()
+        with _STARTING:
+            llama_cpp.llama_log_set(_silent, None)
+            llama_cpp.llama_backend_init()
         params = llama_cpp.llama_model_default_params()
         params.n_gpu_layers = 0
         self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
@@ -171,8 +177,10 @@ class LlamaEmbedder:
         self._lock = threading.Lock()
         self._reading = threading.Lock()
         self._memory: dict[str, list[float]] = {}
-        self._encoder = Encoder(path, sha256, pooled=True, threads=own)
-        self._reader = Encoder(READER_MODEL, READER_SHA256, pooled=False, threads=own)
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            reader = beside.submit(Encoder, READER_MODEL, READER_SHA256, pooled=False, threads=own)
+            self._encoder = Encoder(path, sha256, pooled=True, threads=own)
+            self._reader = reader.result()
         self._head = Head.load(READER_HEAD)
         self.dimensions = self._encoder.dimensions
         self._fingerprint = f"{self._encoder.fingerprint}:{MAX_TOKENS}+{self._reader.fingerprint}"

@@ -17,7 +17,7 @@ from persona.corpus import Corpus, load_corpus
 from persona.decision import Policy, Verdict, apart, decide, rank
 from persona.errors import ConfigError, FiresideError
 from persona.evidence import Evidence, Span
-from persona.index import Built, PassageIndex, vocabulary
+from persona.index import Built, PassageIndex
 from persona.lookup import FOUND, Lookup, asks_who_said, said_what
 from persona.models import Coefficients, load_calibration, load_coefficients
 from persona.retrieval import Retrieved, Retriever
@@ -76,7 +76,7 @@ class Fireside:
         self.retriever = Retriever(corpus, index, embedder)
         names = (card.speaker, *card.short_names)
         spelled_out = acronyms([s.search for d in corpus.sentences.values() for s in d])
-        spelling = Spelling(vocabulary(corpus).values(), embedder.words())
+        spelling = Spelling(self.retriever.vocabulary.values(), embedder.words())
         self.analyser = Analyser(
             corpus.repair, names, spelled_out, spelling, talk_names(corpus, names), corpus.speakers
         )
@@ -95,16 +95,18 @@ class Fireside:
         embedder: Embedder,
         *,
         coefficients: Path | None = None,
+        corpus: Corpus | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Fireside:
-        """Loads the corpus, brings the index to it (only what changed is embedded), and chooses the threshold."""
+        """Loads the corpus unless it is given, brings the index to it (only what changed is embedded), and chooses the
+        threshold."""
         fitted = load_coefficients(coefficients) if coefficients else load_coefficients()
         if fitted.embedding != embedder.fingerprint:
             raise ConfigError(
                 f"The coefficients were fitted for the embedding '{fitted.embedding}', not '{embedder.fingerprint}'. "
                 "Use the bundled embedding, or run `fireside eval calibrate`."
             )
-        corpus = load_corpus(card.catalog, card.aliases)
+        corpus = corpus or load_corpus(card.catalog, card.aliases)
         if not index.is_current(corpus, embedder):
             build(corpus, index, embedder, progress)
         return cls(card, corpus, index, embedder, fitted, policy_of(card, corpus, fitted))
@@ -144,6 +146,8 @@ class Fireside:
             return reply.plain(Reason.UNRESOLVED, self.card.clarify.empty)
         analysis = self.analyser.read(question)
         self.retriever.foresee(analysis.dense)
+        # One pass over all that this question needs; each of the calls below finds its own there.
+        self.embedder.embed([*self.conduct.texts(text), *self.retriever.texts(analysis.dense, analysis.lexical)])
         conduct = self.conduct.classify(text)
         if conduct.sure:
             return reply.plain(conduct.reason, self._conduct_line(conduct.reason), conduct.probability)

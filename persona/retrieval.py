@@ -26,7 +26,7 @@ LIKE = 0.35  # cosine from which two words have something to do with each other
 STANDS_IN = 0.55  # cosine from which a corpus word may stand in for one that the corpus lacks
 
 
-Match = NDArray[np.float32]  # (question tokens,): the cosine of the likest token of a sentence
+Matches = NDArray[np.float32]  # (sentences, question tokens): the cosine of the likest token of each sentence
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Retrieved:
     vectors: Mapping[str, Vector]
     likeness: Mapping[str, Mapping[str, float]]  # question stem → corpus stem → cosine of the two words
     reading: Reading
-    matches: Mapping[str, tuple[Match, ...]]  # passage → for each sentence how well each question token is matched
+    matches: Mapping[str, Matches]  # passage → how well each question token is matched by its sentences
 
     def sentence_cosine(self, sentence: Sentence) -> float:
         """Cosine of a sentence to the question; 0 for one too short to be indexed."""
@@ -56,7 +56,7 @@ class Retriever:
         self._embedder = embedder
         self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fireside-reader")
         self._foreseen: tuple[str, Future[Reading]] | None = None
-        forms = vocabulary(corpus)
+        self.vocabulary = forms = vocabulary(corpus)
         vectors = index.vectors([word_id(w) for w in forms.values()], embedder, "words")
         known = [(s, vectors[word_id(w)]) for s, w in forms.items() if word_id(w) in vectors]
         self._word_stems = [s for s, _ in known]
@@ -72,13 +72,14 @@ class Retriever:
 
         `verbatim` leaves out reports: only what somebody is known to have said.
         """
-        asked = {stem(w): w for w in words(lexical) if w not in STOPWORDS}
-        new = [w for s, w in asked.items() if s not in self._place]
+        asked = _stems_of(lexical)
+        new = self._unknown(asked)
         begun = self.foresee(dense)
         vector, *new_vectors = self._embedder.embed([dense, *new])
         query = np.asarray(vector, dtype=np.float32)
         likeness = self._likeness(list(asked), dict(zip(new, new_vectors, strict=True)), asked)
-        near = self._index.search(vector, self._embedder, 2 * _DEPTH)
+        # Chroma gives equally near rows in any order.
+        near = sorted(self._index.search(vector, self._embedder, 2 * _DEPTH), key=lambda n: (-round(n[1], 6), n[0]))
         by_passage = [(key, cosine) for key, cosine in near if key in self.corpus.by_id]
         by_sentence = [(key, cosine) for key, cosine in near if key in self._by_sentence]
         by_words = self.lexical.search(terms(lexical), _stand_ins(likeness, self.lexical), _DEPTH)
@@ -99,8 +100,8 @@ class Retriever:
         ][:READ]
         reading = begun.result()
         readings = self._index.readings(first, self._embedder)
-        matches = {key: tuple(matched(reading, part) for part in readings[key]) for key in first if key in readings}
-        best = {key: max((interaction(reading, m) for m in of), default=0.0) for key, of in matches.items()}
+        matches = {key: matched(reading, readings[key]) for key in first if key in readings}
+        best = {key: float((rows @ reading.weights).max(initial=-1.0)) for key, rows in matches.items()}
         read = sorted(best, key=lambda key: -best[key])
         hits = [
             Hit(self.corpus.by_id[key], cosine.get(key, 0.0), bm25.get(key, 0.0), score)
@@ -117,6 +118,13 @@ class Retriever:
         if last is None or last[0] != dense or (last[1].done() and last[1].exception() is not None):
             last = self._foreseen = (dense, self._beside.submit(self._embedder.read_question, dense))
         return last[1]
+
+    def texts(self, dense: str, lexical: str) -> list[str]:
+        """What a search will embed."""
+        return [dense, *self._unknown(_stems_of(lexical))]
+
+    def _unknown(self, asked: Mapping[str, str]) -> list[str]:
+        return [word for stem_, word in asked.items() if stem_ not in self._place]
 
     def close(self) -> None:
         """Lets the thread go that reads questions while they are embedded."""
@@ -136,17 +144,25 @@ class Retriever:
         }
 
 
-def matched(reading: Reading, tokens: TokenVectors) -> Match:
-    """For each token of the question the cosine of the likest token of a text; 0 where the text has none."""
-    if not len(tokens):
-        return np.zeros(len(reading.weights), dtype=np.float32)
-    return np.asarray((reading.vectors @ tokens.T).max(axis=1), dtype=np.float32)
+def _stems_of(text: str) -> dict[str, str]:
+    """The words that carry a topic, by stem."""
+    return {stem(w): w for w in words(text) if w not in STOPWORDS}
 
 
-def interaction(reading: Reading, match: Match) -> float:
-    """Late interaction (Khattab & Zaharia 2020, arXiv:2004.12832) with learned weights of the question's tokens:
-    Σ weight · cosine of the likest token of the text, in -1..1."""
-    return float(reading.weights @ match)
+def matched(reading: Reading, parts: Sequence[TokenVectors]) -> Matches:
+    """For each part of a passage and each token of the question the cosine of the likest token; 0 where it has none.
+
+    A question matches a part by late interaction (Khattab & Zaharia 2020, arXiv:2004.12832) with learned weights of the
+    question's tokens: Σ weight · cosine of the likest token, in -1..1.
+    """
+    sizes = np.array([len(p) for p in parts])
+    out = np.zeros((len(parts), len(reading.weights)), dtype=np.float32)
+    full = [i for i, size in enumerate(sizes) if size]
+    if full:
+        cosines = np.concatenate([parts[i] for i in full]) @ reading.vectors.T
+        starts = np.concatenate([[0], np.cumsum(sizes[full])[:-1]])
+        out[full] = np.maximum.reduceat(cosines, starts, axis=0)
+    return out
 
 
 def _stand_ins(likeness: Mapping[str, Mapping[str, float]], lexical: LexicalIndex) -> list[str]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from persona.pipeline import Fireside
-from persona.retrieval import PASSAGES, interaction, matched
+from persona.retrieval import PASSAGES, matched
 from persona.types import Reading
 
 # Three orthogonal words.
@@ -15,13 +15,15 @@ READING = Reading(np.stack([A, B]), np.array([0.75, 0.25], dtype=np.float32))
 
 
 def test_each_token_of_the_question_takes_its_likest_token() -> None:
-    match = matched(READING, np.stack([A, (A + B) / np.sqrt(2), C]))
-    assert match.tolist() == pytest.approx([1.0, 2**-0.5])
-    assert interaction(READING, match) == pytest.approx(0.75 * 1 + 0.25 * 2**-0.5)
+    matches = matched(READING, [np.stack([A, (A + B) / np.sqrt(2), C]), np.stack([C])])
+    assert matches[0].tolist() == pytest.approx([1.0, 2**-0.5])
+    assert (matches @ READING.weights).tolist() == pytest.approx([0.75 * 1 + 0.25 * 2**-0.5, 0.0])
 
 
 def test_a_sentence_without_tokens_matches_nothing() -> None:
-    assert matched(READING, np.zeros((0, 3), dtype=np.float32)).tolist() == [0.0, 0.0]
+    nothing = np.zeros((0, 3), dtype=np.float32)
+    assert matched(READING, [nothing, np.stack([B]), nothing]).tolist() == [[0.0, 0.0], [0.0, 1.0], [0.0, 0.0]]
+    assert matched(READING, [nothing]).tolist() == [[0.0, 0.0]]
 
 
 def test_every_hit_has_a_match_for_each_of_its_sentences(fireside: Fireside) -> None:
