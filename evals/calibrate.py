@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from evals.run import ANSWERS, Result
+from evals.run import ANSWERS
+from evals.runs import Result
 from persona.errors import InputError
 from persona.models import COEFFICIENTS, FORMAT, Calibration
 from persona.pipeline import NOT_CERTIFIED, Fireside

@@ -14,7 +14,8 @@ from evals import calibrate as calibration
 from evals import cases as case_files
 from evals import fit as fitting
 from evals import scorecard
-from evals.run import Result, figures, lengths_and_times, measures, run, save
+from evals.run import figures, lengths_and_times, measures, run, save
+from evals.runs import Result
 from persona.card import load_card
 from persona.corpus import load_corpus
 from persona.decision import Policy

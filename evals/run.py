@@ -6,7 +6,6 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,21 +21,12 @@ from evals.metrics import (
     truthfulness,
     wilson,
 )
+from evals.runs import Result
 from evals.scoring import Outcome, has_facts, outcome
 from persona.corpus import Corpus
 from persona.pipeline import Fireside
 from persona.types import Citation, Decision, Reason, Reply
 from persona.verification import citation_stands
-
-
-@dataclass(frozen=True)
-class Result:
-    """A case, the reply to it, and how it came out."""
-
-    case: Case
-    reply: Reply
-    outcome: Outcome
-    milliseconds: float
 
 
 class Figure(NamedTuple):
