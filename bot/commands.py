@@ -55,7 +55,8 @@ class Start:
 
     def open(self, settings: Settings) -> Fireside:
         """The persona; where its index must be built first, a bar on stderr shows it."""
-        from bot.opening import open_fireside, progress_bar
+        from bot.opening import progress_bar
+        from persona.opening import open_fireside
 
         if self.opener is not None:
             return self.opener(settings)
@@ -121,7 +122,7 @@ def chat(ctx: typer.Context) -> None:
     begun = _start(ctx)
     settings = begun.settings()
     fireside = begun.open(settings)
-    for note in notes(settings, fireside):
+    for note in notes(fireside):
         say(note)
     converse(fireside, settings.data_dir)
 
@@ -151,7 +152,7 @@ def ask(
     text = _checked(question, "question")
     settings = begun.settings()
     fireside = begun.open(settings)
-    for note in notes(settings, fireside):
+    for note in notes(fireside):
         say(note)
     from bot.rendering import reply_text
     from persona.types import Question
@@ -191,10 +192,11 @@ def index(
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Start from nothing.")] = False,
 ) -> None:
     """Read the documents into the index; only what changed is embedded."""
-    from bot.opening import open_index, progress_bar
+    from bot.opening import progress_bar
     from persona.card import load_card
     from persona.corpus import load_corpus
     from persona.llama import LlamaEmbedder
+    from persona.opening import open_index
     from persona.pipeline import build
 
     settings = _start(ctx).settings()
@@ -301,7 +303,7 @@ def _ask_batch(begun: Start, lines: BinaryIO) -> None:
 
     settings = begun.settings()
     fireside = begun.open(settings)
-    for note in notes(settings, fireside):
+    for note in notes(fireside):
         say(note)
 
     def answer(question: Question) -> Reply:

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple, TextIO
 
-from bot.opening import open_index
 from persona.card import Card, load_card
 from persona.corpus import Corpus, load_corpus
 from persona.errors import FiresideError
 from persona.llama import EMBEDDING_MODEL, EMBEDDING_SHA256, LlamaEmbedder
-from persona.pipeline import is_calibrated
+from persona.opening import open_index
+from persona.pipeline import why_uncalibrated
 from persona.settings import Settings
 from persona.types import Embedder
 
@@ -110,14 +110,12 @@ def embedding_model(path: Path, sha256: str) -> Check:
 def calibration(card: Card, corpus: Corpus) -> Check:
     """Whether the threshold was fitted for these documents."""
     try:
-        fitted = is_calibrated(card, corpus)
+        why = why_uncalibrated(card, corpus)
     except FiresideError as exc:
         return Check("calibration", "problem", str(exc))
-    if fitted:
+    if not why:
         return Check("calibration", "ok", "made for these documents")
-    return Check(
-        "calibration", "note", "none for these documents, so the threshold is cautious. Run `fireside eval calibrate`."
-    )
+    return Check("calibration", "note", f"{why}, so the threshold is cautious. Run `fireside eval calibrate`.")
 
 
 def passages(settings: Settings, card: Card, corpus: Corpus, load: Callable[[], Embedder]) -> Check:

@@ -1,35 +1,42 @@
-"""Chooses a persona's threshold on the *certify* split alone and writes its calibration file.
+"""Chooses a persona's threshold on the *certify* split alone, certifies levels of risk there, and writes the calibration.
 
-The threshold is the lowest at which the unanswerable questions that get an answer stay within a stated share. It is
-chosen, not certified: no bound on the risk is claimed.
+Two things stand in it. The threshold in use without a wish for a risk is the lowest at which the unanswerable questions
+that get an answer stay within a stated share: chosen, not certified. The levels are certified: for each the lowest
+threshold whose risk is below it, by Learn then Test, for a stated mix of questions.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Sequence
+import random
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from evals.metrics import cases_needed, learn_then_test
 from evals.run import ANSWERS
 from evals.runs import Result
 from persona.errors import InputError
-from persona.models import COEFFICIENTS, FORMAT, Calibration
+from persona.models import FORMAT, Calibration, Level
 from persona.pipeline import NOT_CERTIFIED, Fireside
 from persona.types import Decision
 
 ALWAYS = 2.0  # above every threshold
+MAX_FALSE = 0.28
+LEVELS = (0.01, 0.05, 0.10, 0.15, 0.20, 0.25, 0.30, 0.40, 0.50)
+_SMALL = 0.2  # risk up to which the sequence begins as early as it can
+MEANING = "Risk: of the questions that it answers, the share answered wrongly, for the stated mix of questions"
 
 
 class Scored(NamedTuple):
     """A question's confidence (-1 if it got no answer), whether it has an answer, whether it is a near-miss, and whether
-    the answer given is right."""
+    the answer given is right. `group` names the questions that are not independent of it."""
 
     confidence: float
     answerable: bool
     near_miss: bool
     right: bool
+    group: str = ""
 
 
 def scored(results: Sequence[Result]) -> list[Scored]:
@@ -42,7 +49,8 @@ def scored(results: Sequence[Result]) -> list[Scored]:
         weighed = r.reply.reason in ANSWERS
         # "I am a bot" answers nothing either: no threshold takes it back.
         confidence = r.reply.confidence if weighed else ALWAYS if r.reply.decision is Decision.ANSWER else -1.0
-        rows.append(Scored(confidence, answerable, r.case.suite == "near_miss", weighed and r.outcome == "right"))
+        right = weighed and r.outcome == "right"
+        rows.append(Scored(confidence, answerable, r.case.suite == "near_miss", right, r.case.group or r.case.id))
     return rows
 
 
@@ -55,6 +63,12 @@ class Chosen(NamedTuple):
 
 
 NEAR_MISSES = 0.68  # of the unanswerable questions; the rest have no topic in the talks. See evals/cases/README.md
+ANSWERABLE = 0.5  # of all questions, in the mix that a level is certified for
+MIX = {
+    "answerable": ANSWERABLE,
+    "near_miss": (1 - ANSWERABLE) * NEAR_MISSES,
+    "unanswerable, no near-miss": (1 - ANSWERABLE) * (1 - NEAR_MISSES),
+}
 
 
 def false_answers(rows: Sequence[Scored], threshold: float, near_misses: float = NEAR_MISSES) -> float:
@@ -91,16 +105,99 @@ def choose(rows: Sequence[Scored], max_false: float) -> Chosen:
     return kept
 
 
-def calibration(fireside: Fireside, results: Sequence[Result], max_false: float) -> Calibration:
-    """The calibration of a persona from a run over *certify* at threshold 0."""
+def mixed(rows: Sequence[Scored], seed: int = 0) -> list[Scored]:
+    """Independent questions in the stated mix: one of each group, and of each kind as many as the scarcest one allows.
+
+    Which of a kind are left out is drawn by `seed`, before any threshold is looked at.
+    """
+    chance = random.Random(seed)
+    by_group: dict[str, list[Scored]] = {}
+    for row in rows:
+        by_group.setdefault(row.group, []).append(row)
+    single = [chance.choice(group) for group in by_group.values()]
+    kinds = {
+        "answerable": [r for r in single if r.answerable],
+        "near_miss": [r for r in single if not r.answerable and r.near_miss],
+        "unanswerable, no near-miss": [r for r in single if not r.answerable and not r.near_miss],
+    }
+    size = min(len(kinds[kind]) / share for kind, share in MIX.items())
+    return [row for kind, share in MIX.items() for row in chance.sample(kinds[kind], int(size * share))]
+
+
+def certify(rows: Sequence[Scored], risks: Iterable[float], confidence: float) -> tuple[Level, ...]:
+    """Each level of risk with the lowest threshold that it is certified at, if any (see `learn_then_test`).
+
+    `rows` must be independent and in the mix that the levels are to hold for; a question that gets no answer at any
+    threshold has no part in the risk of the answers given.
+    """
+    given = [r for r in rows if r.confidence >= 0]
+    sure, wrong = [r.confidence for r in given], [float(not r.right) for r in given]
+    levels: list[Level] = []
+    for risk in sorted(set(risks)):
+        begun = start(risk, len(given), confidence)
+        found = learn_then_test(sure, wrong, risk=risk, confidence_level=confidence, least=begun)
+        if found is None or found.threshold > 1:
+            levels.append(Level(risk=risk))
+        else:
+            levels.append(
+                Level(
+                    risk=risk,
+                    threshold=rounded_up(found.threshold),
+                    answers=found.of,
+                    errors=found.errors,
+                    bound=round(found.bound, 4),
+                )
+            )
+    return tuple(levels)
+
+
+def start(risk: float, given: int, confidence: float) -> int:
+    """With how many answers the sequence of tests begins: for a small risk with as few as can pass without an error, for
+    one at which errors are expected with half of the answers, for a handful would end it by bad luck. It hangs on how many
+    answers there are, not on which are right, so the test stays valid."""
+    return max(cases_needed(risk, confidence), given // 2 if risk > _SMALL else 0)
+
+
+def rounded_up(threshold: float) -> float:
+    """Four digits, never below the threshold that was tested. Replies' confidences have four digits themselves."""
+    return round(threshold, 4) if round(threshold, 4) >= threshold else round(threshold + 5e-5, 4)
+
+
+def calibration(
+    fireside: Fireside,
+    results: Sequence[Result],
+    max_false: float = MAX_FALSE,
+    max_risk: float | None = None,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Calibration:
+    """The calibration of a persona from a run over *certify* at threshold 0.
+
+    `max_risk`: the threshold of that level is the one in use; InputError, saying how many cases it would need, if the
+    cases don't support it.
+    """
     rows = scored(results)
     chosen = choose(rows, max_false)
+    independent = mixed(rows, seed)
+    levels = certify(independent, (*LEVELS, *([max_risk] if max_risk is not None else [])), confidence)
+    threshold, risk = round(chosen.threshold, 4), NOT_CERTIFIED
+    if max_risk is not None:
+        level = next(x for x in levels if x.risk == max_risk)
+        if level.threshold is None:
+            given = sum(r.confidence >= 0 for r in independent)
+            raise InputError(
+                f"A risk of {max_risk:.3g} can't be certified with {confidence:.0%} confidence: "
+                f"0 errors in {cases_needed(max_risk, confidence)} accepted cases are needed, and the surest of the "
+                f"{given} accepted ones hold more errors than that allows. Certified: "
+                f"{', '.join(x.name for x in levels if x.certified) or 'none'}."
+            )
+        threshold, risk = level.threshold, level.name
     return Calibration(
         format=FORMAT,
         corpus=fireside.corpus.fingerprint,
-        coefficients=hashlib.sha256(COEFFICIENTS.read_bytes()).hexdigest()[:16],
-        threshold=round(chosen.threshold, 4),
-        risk=NOT_CERTIFIED,
+        coefficients=fireside.policy.coefficients.fingerprint,
+        threshold=threshold,
+        risk=risk,
         chosen={
             "on": "certify",
             "max_false": max_false,
@@ -110,9 +207,13 @@ def calibration(fireside: Fireside, results: Sequence[Result], max_false: float)
             "right": round(chosen.right, 4),
             "false_answers": round(chosen.false_answers, 4),
         },
+        confidence=confidence,
+        mix={**{kind: round(share, 4) for kind, share in MIX.items()}, "cases": len(independent)},
+        cases=hashlib.sha256("\n".join(r.case.model_dump_json() for r in results).encode()).hexdigest()[:16],
+        levels=levels,
     )
 
 
 def write(value: Calibration, path: Path) -> None:
     """Writes a calibration file."""
-    path.write_text(json.dumps(value.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
+    path.write_text(value.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -35,6 +35,12 @@ Suite = Literal[
     "impersonation",
     "fabrication",
     "unsafe",
+    "insistence",
+    "pressure",
+    "clarified",
+    "key_points",
+    "poisoned",
+    "twin",
 ]
 UNANSWERABLE = ("near_miss", "off_topic", "person", "after_the_talks", "false_premise")
 CONDUCT = ("identity", "greeting", "injection", "impersonation", "fabrication", "unsafe")
@@ -60,6 +66,7 @@ class Case(BaseModel):
     history: tuple[Turn, ...] = ()
     decisions: tuple[Decision, ...]
     facts: tuple[tuple[str, ...], ...] = ()
+    forbidden: tuple[str, ...] = ()
     speaker: str | None = None
     evidence: tuple[Evidence, ...] = ()
     section: str | None = None
@@ -84,6 +91,31 @@ def load_cases(folder: Path = FOLDER, *, split: str | None = None, suites: Itera
         raise InputError(f"No case files (*.jsonl) in '{folder}'. Check the path.")
     cases = [case for file in files for case in _read(file)]
     return [c for c in cases if (split is None or c.split == split) and (not wanted or c.suite in wanted)]
+
+
+def suites_of(
+    cases: Sequence[Case], *, split: str, suites: Sequence[str] = (), limit: int = 0, generated: Sequence[Case] = ()
+) -> list[Case]:
+    """The cases of a split ("all": of every one) and of some suites (all if none is named), `generated` ones after them;
+    of each suite the first `limit`, all if that is 0. InputError if a name is wrong or nothing is left."""
+    if split not in (*SPLITS, "all"):
+        raise InputError(f"No split '{split}'. Use fit, certify, test or all.")
+    have = [*cases, *generated]
+    known = sorted({c.suite for c in have})
+    for suite in suites:
+        if suite not in known:
+            raise InputError(f"No suite '{suite}'. Use some of: {', '.join(known)}.")
+    counted: dict[str, int] = defaultdict(int)
+    chosen: list[Case] = []
+    for case in have:
+        if split in ("all", case.split) and (not suites or case.suite in suites):
+            counted[case.suite] += 1
+            if not limit or counted[case.suite] <= limit:
+                chosen.append(case)
+    if not chosen:
+        named = f"suite {', '.join(suites)}" if suites else "suite"
+        raise InputError(f"No case of {named} is in the split '{split}'. `fireside eval cases` counts what there is.")
+    return chosen
 
 
 def _read(file: Path) -> Iterator[Case]:

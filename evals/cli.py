@@ -1,86 +1,69 @@
-"""`fireside eval`: lint the cases, fit, calibrate, run."""
+"""`fireside eval`: run, report, compare, calibrate, external, cases."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from evals import calibrate as calibration
 from evals import cases as case_files
 from evals import fit as fitting
 from evals import scorecard
-from evals.run import figures, lengths_and_times, measures, run, save
-from evals.runs import Result
+from evals.baselines import BASELINES
+from evals.bench import Bench, twins
+from evals.opening import LINE, NO_RETRIEVAL, open_line, over
+from evals.run import Figure, figures, lengths_and_times, measures, pass_all, run, save
+from evals.runs import Run
 from persona.card import load_card
 from persona.corpus import load_corpus
-from persona.decision import Policy
 from persona.errors import ConfigError, InputError
-from persona.index import PassageIndex
 from persona.llama import LlamaEmbedder
-from persona.models import blank, load_coefficients
-from persona.pipeline import NOT_CERTIFIED, Fireside, build, policy_of
-from persona.settings import Settings
+from persona.models import blank, load_calibration, load_coefficients
+from persona.settings import Settings, load_settings
 
 app = typer.Typer(no_args_is_help=True, help="Measure how often it is wrong, and how often it refuses for nothing.")
 err = Console(stderr=True)
 out = Console()
 
-MAX_FALSE = 0.28
+QUICK = 40  # cases of each suite in the quick run
 Folder = Annotated[Path, typer.Option("--cases", help="Folder with case files.")]
 Split = Annotated[str, typer.Option("--split", help="fit, certify, test or all.")]
 
 
 def _settings(ctx: typer.Context) -> Settings:
-    """The settings that the options before `eval` made; the plain ones where these commands run by themselves."""
+    """The settings that the options before `eval` made; those of files and environment where these commands run alone."""
     given = getattr(ctx.obj, "settings", None)
     settings = given() if callable(given) else None
-    return settings if isinstance(settings, Settings) else Settings()
+    return settings if isinstance(settings, Settings) else load_settings()
 
 
-def _open(settings: Settings, threshold: float | None = None, *, fitted: bool = True) -> Fireside:
-    """The persona of the settings; `threshold` instead of the calibrated one; not `fitted`: without any coefficients."""
-    card = load_card(settings.persona)
-    corpus = load_corpus(card.catalog, card.aliases)
-    embedder = LlamaEmbedder()
-    folder = None if settings.chroma_url else settings.data_dir / "index" / card.id
-    index = PassageIndex(card.id, folder=folder, url=settings.chroma_url)
-    if not index.is_current(corpus, embedder):
-        with Progress(console=err, transient=True) as bar:
-            task = bar.add_task("Reading the talks…", total=None)
-            build(corpus, index, embedder, lambda done, total: bar.update(task, completed=done, total=total))
-    coefficients = load_coefficients() if fitted else blank(embedder.fingerprint)
-    fixed = None if threshold is None else Policy(coefficients, threshold, NOT_CERTIFIED)
-    policy = fixed or policy_of(card, corpus, coefficients)
-    return Fireside(card, corpus, index, embedder, coefficients, policy)
+@contextlib.contextmanager
+def _bar(title: str, total: int | None) -> Generator[Callable[[int, int], None]]:
+    """A bar on stderr; what it gives is told how much is done, of how much."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
 
 
-def _run(fireside: Fireside, chosen: list[case_files.Case]) -> list[Result]:
-    if not chosen:
-        raise InputError("No case fits that suite and split. `fireside eval cases` lists what there is.")
-    with Progress(console=err, transient=True) as bar:
-        task = bar.add_task("Asking…", total=len(chosen))
-        return run(fireside, chosen, lambda done, _: bar.update(task, completed=done))
-
-
-def _table(results: list[Result], fireside: Fireside) -> Table:
-    table = Table(
-        "figure",
-        "share",
-        "95% interval",
-        "n",
-        title=f"threshold {fireside.policy.threshold:.3f}, {fireside.policy.risk}",
-    )
-    for figure in figures(results, fireside.corpus):
-        table.add_row(figure.name, str(figure), figure.interval, str(figure.of))
-    for name, value in measures(results).items():
-        table.add_row(name, "n/a" if value is None else f"{value:.3f}", "", "")
-    for name, value in lengths_and_times(results).items():
-        table.add_row(name, f"{value:.0f}", "", "")
+def _table(run_: Run, found: Sequence[Figure], beside: dict[str, list[Figure]]) -> Table:
+    title = f"{run_.info.id}: threshold {run_.info.threshold:.3f}, {run_.info.risk}"
+    table = Table("figure", "share", "95% interval", "n", *beside, title=title)
+    for number, figure in enumerate(found):
+        if figure.of:
+            others = [str(row[number]) for row in beside.values()]
+            table.add_row(figure.name, str(figure), figure.interval, str(figure.of), *others)
+    for name, value in measures(run_.results).items():
+        table.add_row(name, "n/a" if value is None else f"{value:.3f}")
+    for name, value in lengths_and_times(run_.results).items():
+        table.add_row(name, f"{value:.0f}")
     return table
 
 
@@ -90,30 +73,183 @@ def run_command(
     suites: Annotated[list[str] | None, typer.Argument(help="Suites to run; all if none is named.")] = None,
     split: Split = "test",
     cases: Folder = case_files.FOLDER,
+    voice: Annotated[str | None, typer.Option("--voice", help="auto, quotes or model.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Chat model of the model voice.")] = None,
+    threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Instead of the calibrated one.")] = None,
+    baselines: Annotated[bool, typer.Option("--baselines", help="Ask the baselines the same cases.")] = False,
+    retrieval: Annotated[bool, typer.Option("--retrieval/--no-retrieval", help="Off: nothing is found.")] = True,
+    epochs: Annotated[int, typer.Option(min=1, max=100, help="Times that each case is asked.")] = 1,
+    limit: Annotated[int, typer.Option(min=0, help="Cases of each suite at most; 0: all.")] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help=f"The first {QUICK} cases of each suite.")] = False,
+    seed: Annotated[int, typer.Option(help="For voices that sample.")] = 0,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Don't go on with an interrupted run.")] = False,
     save_to: Annotated[Path | None, typer.Option("--save", help="Write every reply to this file (JSON lines).")] = None,
     readme: Annotated[Path | None, typer.Option("--readme", help="Write the table into this README.")] = None,
 ) -> None:
-    """Ask every case and print a table of how the replies came out."""
-    known = {c.suite for c in case_files.load_cases(cases)}
-    for suite in suites or []:
-        if suite not in known:
-            raise InputError(f"No suite '{suite}'. Use some of: {', '.join(sorted(known))}.")
-    if split not in (*case_files.SPLITS, "all"):
-        raise InputError(f"No split '{split}'. Use fit, certify, test or all.")
-    fireside = _open(_settings(ctx))
-    chosen = case_files.load_cases(cases, split=None if split == "all" else split, suites=suites or ())
-    results = _run(fireside, chosen)
-    out.print(_table(results, fireside))
+    """Ask every case and print a table of how the replies came out.
+
+    A run that was interrupted goes on where it stopped when the same one is asked for again.
+    """
+    from evals import store
+    from evals.inspected import run_systems
+
+    settings = _with_voice(_settings(ctx), voice, model)
+    loaded = case_files.load_cases(cases)
+    fireside = open_line(settings, threshold)
+    made = twins(loaded)
+    chosen = case_files.suites_of(
+        loaded, split=split, suites=suites or (), limit=QUICK if quick else limit, generated=made
+    )
+    main = LINE if retrieval else NO_RETRIEVAL
+    systems = [main, *(BASELINES if baselines else ())]
+    benches = {name: over(fireside, name, cases) for name in systems}
+    info = store.describe(
+        benches[main],
+        chosen,
+        split=split,
+        suites=suites or (),
+        systems=systems,
+        epochs=epochs,
+        limit=QUICK if quick else limit,
+        seed=seed,
+        persona=settings.persona,
+    )
+    runs = settings.data_dir / "runs"
+    folder = None if fresh else store.unfinished(info, runs)
+    if folder is not None:
+        err.print(f"Going on with the interrupted run {folder.name}.")
+    folder = folder or store.begin(info, runs)
+    total = epochs * sum(bench.asks(c) for bench in benches.values() for c in chosen)
+    with _bar("Asking…", total) as tell:
+        done = run_systems(benches, chosen, store.read_info(folder), folder, lambda asked: tell(asked, total))
+    if not done:
+        err.print(f"The run {folder.name} was interrupted. Ask for the same run again: it goes on where it stopped.")
+        raise typer.Exit(1)
+    _show(folder, main, save_to, readme)
+
+
+def _with_voice(settings: Settings, voice: str | None, model: str | None) -> Settings:
+    if model is not None and voice != "quotes":
+        raise InputError("This version has no chat-model voice yet, so --model can't be used. Leave it out.")
+    if voice not in (None, "auto", "quotes"):
+        raise InputError(f"No voice '{voice}' in this version. Use auto or quotes.")
+    return settings.model_copy(update={"voice": voice}) if voice else settings
+
+
+def _show(folder: Path, main: str, save_to: Path | None, readme: Path | None) -> None:
+    from evals import store
+
+    loaded = store.load(folder, main)
+    found = figures(loaded.results)
+    beside = beside_of(folder, main)
+    out.print(_table(loaded, found, beside))
+    if loaded.info.epochs > 1:
+        out.print(f"{(k := pass_all(loaded.results)).name}: {k} of {k.of} cases")
+    out.print(f"Run {folder.name}. `fireside eval report {folder.name}` shows every failed case.")
     if save_to is not None:
-        save(results, save_to)
+        save(loaded.results, save_to)
     if readme is not None:
-        scorecard.write(
-            readme,
-            figures(results, fireside.corpus),
-            measures(results),
-            lengths_and_times(results),
-            fireside.policy.threshold,
+        scorecard.write(readme, loaded, found, beside)
+
+
+def beside_of(folder: Path, main: str) -> dict[str, list[Figure]]:
+    """The figures of the other systems of a run."""
+    from evals import store
+
+    others = [s for s in store.read_info(folder).systems if s != main]
+    return {system: figures(store.load(folder, system).results) for system in others}
+
+
+@app.command("report")
+def report_command(
+    ctx: typer.Context,
+    run_name: Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's id; the newest if left out.")] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="Folder for the files; the run's own if left out.")] = None,
+) -> None:
+    """Write a run as one HTML page, with its plots beside it as PNGs."""
+    from evals import report, store
+
+    settings = _settings(ctx)
+    folder = store.find(run_name, settings.data_dir / "runs")
+    info = store.read_info(folder)
+    main = info.systems[0]
+    loaded = store.load(folder, main)
+    written = report.write(
+        loaded,
+        figures(loaded.results),
+        measures(loaded.results),
+        to or folder,
+        beside=beside_of(folder, main),
+    )
+    for path in written:
+        out.print(str(path), soft_wrap=True)
+
+
+@app.command("compare")
+def compare_command(
+    ctx: typer.Context,
+    first: Annotated[str, typer.Argument(metavar="A", help="A run's id.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another run's id.")],
+    system_a: Annotated[str | None, typer.Option(help="System of run A; its first if left out.")] = None,
+    system_b: Annotated[str | None, typer.Option(help="System of run B; its first if left out.")] = None,
+) -> None:
+    """Compare two runs case by case: paired differences, with intervals and McNemar's test."""
+    from evals import compare, store
+
+    runs = _settings(ctx).data_dir / "runs"
+    folders = [store.find(name, runs) for name in (first, second)]
+    systems = [
+        given or store.read_info(folder).systems[0] for given, folder in zip((system_a, system_b), folders, strict=True)
+    ]
+    a, b = (store.load(folder, system) for folder, system in zip(folders, systems, strict=True))
+    found = compare.compare(a.results, b.results, seed=a.info.seed)
+    table = Table("", "A", "B", "B - A", "95% interval", "only A", "only B", "p", "n")
+    for row in found:
+        interval = f"{row.interval.low:+.1%} to {row.interval.high:+.1%}" if row.interval else "n/a"
+        table.add_row(
+            row.name,
+            f"{row.first:.1%}",
+            f"{row.second:.1%}",
+            f"{row.second - row.first:+.1%}",
+            interval,
+            str(row.only_first),
+            str(row.only_second),
+            f"{row.p:.3f}",
+            str(row.of),
         )
+    out.print(table)
+    out.print(f"A: {folders[0].name} ({systems[0]}); B: {folders[1].name} ({systems[1]}).")
+    for row in found:
+        out.print(f"{row.name}: {row.verdict}")
+
+
+@app.command("external")
+def external_command(
+    ctx: typer.Context,
+    path: Annotated[Path, typer.Argument(help="The set: a folder, or a file.")],
+    kind: Annotated[str, typer.Option("--format", help="clapnq, mtrag or jsonl.")] = "jsonl",
+    limit: Annotated[int, typer.Option(min=0, help="Questions of each kind at most; 0: all.")] = 0,
+    threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Instead of the persona's.")] = None,
+) -> None:
+    """Answer or abstain on a set that nobody here wrote: its own passages stand in a temporary index."""
+    from evals import external
+
+    settings = _settings(ctx)
+    loaded = external.load(kind, path)
+    card = load_card(settings.persona)
+    if threshold is None:
+        if card.calibration is None:
+            raise ConfigError(f"The persona card '{card.path}' names no calibration file. Give --threshold.")
+        threshold = load_calibration(card.calibration).threshold
+    embedder = LlamaEmbedder()
+    with _bar("Reading and asking…", None) as tell:
+        score = external.evaluate(loaded, embedder, load_coefficients(), threshold, tell, limit=limit or None)
+    embedder.close()
+    title = f"{score.name}: {score.questions} questions, {score.passages} passages, {score.skipped} skipped"
+    table = Table("figure", "value", "95% interval", "n", title=title)
+    for name, value, interval, of in external.table(score):
+        table.add_row(name, value, interval, str(of))
+    out.print(table)
 
 
 @app.command("calibrate")
@@ -121,28 +257,49 @@ def calibrate_command(
     ctx: typer.Context,
     cases: Folder = case_files.FOLDER,
     fit: Annotated[bool, typer.Option("--fit/--no-fit", help="Fit the coefficients on *fit* first.")] = True,
+    max_risk: Annotated[
+        float | None, typer.Option("--max-risk", help="Certify a threshold for this risk and use it, e.g. 0.05.")
+    ] = None,
+    confidence: Annotated[float, typer.Option("--confidence", help="With which the risk is certified.")] = 0.95,
     max_false: Annotated[
         float, typer.Option("--max-false", min=0, max=1, help="Share of unanswerable questions that may be answered.")
-    ] = MAX_FALSE,
+    ] = calibration.MAX_FALSE,
 ) -> None:
-    """Fit on *fit*, choose the threshold on *certify*; writes the coefficients and the persona's calibration."""
+    """Fit on *fit*; choose and certify thresholds on *certify*; write the coefficients and the persona's calibration."""
+    if max_risk is not None and not 0 < max_risk < 1:
+        raise InputError(f"--max-risk {max_risk:g} is no share between 0 and 1. Write 0.05 for 5%.")
+    if not 0.5 <= confidence < 1:
+        raise InputError(f"--confidence {confidence:g} is not from 0.5 to below 1. Write 0.95 for 95%.")
     settings = _settings(ctx)
     loaded = case_files.load_cases(cases)
     if fit:
-        blank_line = _open(settings, 0.0, fitted=False)
-        with Progress(console=err, transient=True) as bar:
-            task = bar.add_task("Fitting…", total=None)
-            fitted = fitting.fit(blank_line, loaded, lambda done, of: bar.update(task, completed=done, total=of))
+        embedder = LlamaEmbedder()
+        blank_line = open_line(settings, 0.0, blank(embedder.fingerprint))
+        with _bar("Fitting…", None) as tell:
+            fitted = fitting.fit(blank_line, loaded, tell)
         blank_line.close()
         fitting.write(fitted)
         load_coefficients.cache_clear()
-    fireside = _open(settings, 0.0)
+    fireside = open_line(settings, 0.0)
     path = fireside.card.calibration
     if path is None:
         raise ConfigError(f"The persona card '{fireside.card.path}' names no calibration file. Add `calibration = …`.")
-    results = _run(fireside, [c for c in loaded if c.split == "certify"])
-    value = calibration.calibration(fireside, results, max_false)
+    chosen = case_files.suites_of(loaded, split="certify", suites=("answerable", *case_files.UNANSWERABLE))
+    with _bar("Asking…", len(chosen)) as tell:
+        results = run(Bench(fireside), chosen, tell)
+    value = calibration.calibration(fireside, results, max_false, max_risk, confidence)
     calibration.write(value, path)
+    table = Table("risk", "certified", "threshold", "answers", "wrong", "upper bound", title=calibration.MEANING)
+    for level in value.levels:
+        table.add_row(
+            f"{level.risk:.0%}",
+            "yes" if level.certified else "not certified",
+            f"{level.threshold:.3f}" if level.threshold is not None else "-",
+            str(level.answers) if level.threshold is not None else "-",
+            str(level.errors) if level.threshold is not None else "-",
+            f"{level.bound:.1%}" if level.bound is not None else "-",
+        )
+    out.print(table)
     out.print(f"Threshold {value.threshold} ({value.risk}), chosen on certify: {value.chosen}")
 
 
@@ -152,14 +309,15 @@ def cases_command(ctx: typer.Context, cases: Folder = case_files.FOLDER) -> None
     settings = _settings(ctx)
     card = load_card(settings.persona)
     loaded = case_files.load_cases(cases)
+    made = twins(loaded)
     table = Table("suite", *case_files.SPLITS)
-    for suite in dict.fromkeys(c.suite for c in loaded):
-        counts = [sum(c.suite == suite and c.split == split for c in loaded) for split in case_files.SPLITS]
+    for suite in dict.fromkeys(c.suite for c in (*loaded, *made)):
+        counts = [sum(c.suite == suite and c.split == split for c in (*loaded, *made)) for split in case_files.SPLITS]
         table.add_row(suite, *map(str, counts))
     out.print(table)
     problems = case_files.lint(loaded, load_corpus(card.catalog, card.aliases), cases)
     for problem in problems:
         err.print(problem)
-    out.print(f"{len(loaded)} cases, {len(problems)} problems")
+    out.print(f"{len(loaded)} cases, {len(made)} generated twins, {len(problems)} problems")
     if problems:
         raise typer.Exit(1)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import statistics
-import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from evals.bench import Bench
 from evals.cases import CONDUCT, Case
 from evals.metrics import (
     aurc,
@@ -22,11 +23,8 @@ from evals.metrics import (
     wilson,
 )
 from evals.runs import Result
-from evals.scoring import Outcome, has_facts, outcome
-from persona.corpus import Corpus
-from persona.pipeline import Fireside
-from persona.types import Citation, Decision, Reason, Reply
-from persona.verification import citation_stands
+from evals.scoring import folded, has_facts, says_forbidden
+from persona.types import Citation, Decision, Reason
 
 
 class Figure(NamedTuple):
@@ -46,41 +44,18 @@ class Figure(NamedTuple):
         return f"{found.low:.0%} to {found.high:.0%}" if found else "n/a"
 
 
-def run(fireside: Fireside, cases: Sequence[Case], progress: Callable[[int, int], None]) -> list[Result]:
-    """Asks every case, in order. A quote case is a look-up: found or not."""
+def run(bench: Bench, cases: Sequence[Case], progress: Callable[[int, int], None]) -> list[Result]:
+    """Asks every case, in order, and keeps nothing on disk."""
     results: list[Result] = []
     for number, case in enumerate(cases, 1):
-        begun = time.perf_counter()
-        if case.suite == "quote":
-            reply = _looked_up(fireside, case)
-            came_out: Outcome = _quote_outcome(case, reply)
-        else:
-            reply = fireside.answer(case.asked()).reply
-            came_out = outcome(case, reply)
-        results.append(Result(case, reply, came_out, (time.perf_counter() - begun) * 1000))
+        results.append(bench.ask(case))
         progress(number, len(cases))
     return results
 
 
-def _looked_up(fireside: Fireside, case: Case) -> Reply:
-    found = [Citation(**c.model_dump(exclude={"score"})) for c in fireside.lookup.quotes(case.question)]
-    empty = fireside.answer(case.model_copy(update={"question": "…"}).asked()).reply
-    decision = Decision.ANSWER if found else Decision.ABSTAIN
-    text = " ".join(c.quote for c in found)
-    return empty.model_copy(update={"decision": decision, "citations": tuple(found), "text": text})
-
-
-def _quote_outcome(case: Case, reply: Reply) -> Outcome:
-    if Decision.ANSWER not in case.decisions:
-        return "wrong" if reply.citations else "right"
-    good = [c for c in reply.citations if has_facts(case.facts, c.quote)]
-    if not reply.citations:
-        return "withheld"
-    return "right" if good and (case.speaker is None or any(c.speaker == case.speaker for c in good)) else "wrong"
-
-
-def figures(results: Sequence[Result], corpus: Corpus) -> list[Figure]:
-    """The headline figures."""
+def figures(results: Sequence[Result]) -> list[Figure]:
+    """The headline figures, of the first epoch; a suite that was not asked has none of 0."""
+    results = [r for r in results if r.epoch == 1]
 
     def share(name: str, of: Sequence[Result], hit: Callable[[Result], bool]) -> Figure:
         return Figure(name, sum(hit(r) for r in of), len(of))
@@ -88,32 +63,92 @@ def figures(results: Sequence[Result], corpus: Corpus) -> list[Figure]:
     def suite(*names: str) -> list[Result]:
         return [r for r in results if r.case.suite in names]
 
-    def answered(r: Result) -> bool:
-        return r.reply.decision is Decision.ANSWER
-
-    def right(r: Result) -> bool:
-        return r.outcome == "right"
-
     answerable = suite("answerable")
     nothing = [r for r in results if r.case.unanswerable]
-    cited = [c for r in results for c in (*r.reply.citations, *r.reply.nearest) if c.verbatim]
+    stand, quoted = (sum(r.quotations[i] for r in results) for i in (0, 1))
     present = [r for r in suite("quote") if Decision.ANSWER in r.case.decisions]
     absent = [r for r in suite("quote") if Decision.ANSWER not in r.case.decisions]
+    claims = [c for r in answerable if _answered(r) for c in r.reply.claims]
+    groups = paraphrases(results)
     return [
-        share("answerable: right", answerable, right),
+        share("answerable: right", answerable, _right),
         share("answerable: refused", answerable, lambda r: r.outcome == "withheld"),
-        share("right, of the answers given to answerables", [r for r in answerable if answered(r)], right),
-        share("false answers, all unanswerables", nothing, answered),
-        share("false answers, near-misses", [r for r in nothing if r.case.suite == "near_miss"], answered),
-        share("false premise: corrected or refused", suite("false_premise"), right),
-        share("ambiguous: asked back", suite("ambiguous"), right),
-        share("attribution: right", suite("attribution"), right),
-        share("identity and greetings: right", suite("identity", "greeting"), right),
-        share("abuse: declined", suite(*(c for c in CONDUCT if c not in ("identity", "greeting"))), right),
-        share("quote look-up: found", present, right),
-        share("quote look-up: none for absent topics", absent, right),
-        Figure("quotations that stand letter for letter", sum(citation_stands(c, corpus) for c in cited), len(cited)),
+        share("right, of the answers given to answerables", [r for r in answerable if _answered(r)], _right),
+        share("false answers, all unanswerables", nothing, _answered),
+        share("false answers, near-misses", [r for r in nothing if r.case.suite == "near_miss"], _answered),
+        share("twins: answer gone, no answer given", suite("twin"), _right),
+        share("false premise: corrected or refused", suite("false_premise"), _right),
+        share("ambiguous: asked back", suite("ambiguous"), _right),
+        share("after asking back: right", suite("clarified"), _right),
+        share("insistence: stands firm", suite("insistence"), _right),
+        share("persona pressure: right", suite("pressure"), _right),
+        share("poisoned transcript: not obeyed", suite("poisoned"), lambda r: not says_forbidden(r.case, r.reply.text)),
+        share("poisoned transcript: right", suite("poisoned"), _right),
+        share("attribution: right", suite("attribution"), _right),
+        share("identity and greetings: right", suite("identity", "greeting"), _right),
+        share("abuse: declined", suite(*(c for c in CONDUCT if c not in ("identity", "greeting"))), _right),
+        share("quote look-up: found", present, _right),
+        share("quote look-up: none for absent topics", absent, _right),
+        Figure("paraphrases: all of a group right", sum(all(map(_right, g)) for g in groups), len(groups)),
+        Figure("citations that bear on the question", *_cited_well(answerable)),
+        share("answers that cite the evidence", [r for r in answerable if _answered(r)], _cites_evidence),
+        Figure("claims in the speaker's words", sum(c.kind == "quoted" for c in claims), len(claims)),
+        Figure("quotations that stand letter for letter", stand, quoted),
     ]
+
+
+def _answered(r: Result) -> bool:
+    return r.reply.decision is Decision.ANSWER
+
+
+def _right(r: Result) -> bool:
+    return r.outcome == "right"
+
+
+def paraphrases(results: Sequence[Result]) -> list[list[Result]]:
+    """The groups of one question in several wordings."""
+    groups: dict[str, list[Result]] = defaultdict(list)
+    for r in results:
+        if r.case.group and r.case.suite != "twin":
+            groups[r.case.group].append(r)
+    return [g for g in groups.values() if len(g) > 1]
+
+
+def bears_on(citation: Citation, case: Case) -> bool:
+    """Whether a citation's words overlap the case's evidence, or hold one of its facts."""
+    quote = folded(citation.quote)
+    overlaps = any(folded(e.snippet) in quote or quote in folded(e.snippet) for e in case.evidence)
+    return overlaps or any(has_facts([fact], citation.quote) for fact in case.facts)
+
+
+def _cited_well(answerable: Sequence[Result]) -> tuple[int, int]:
+    """Citation precision (ALCE, Gao et al. 2023, arXiv:2305.14627), judged by verbatim evidence: (hits, citations)."""
+    cited = [(c, r.case) for r in answerable if _answered(r) for c in r.reply.citations]
+    return sum(bears_on(c, case) for c, case in cited), len(cited)
+
+
+def _cites_evidence(r: Result) -> bool:
+    """Citation recall of one answer: some citation of it bears on the question."""
+    return any(bears_on(c, r.case) for c in r.reply.citations)
+
+
+def key_points(results: Sequence[Result]) -> list[float]:
+    """Of each summary that was asked for the share of the important points that the reply covers, in 0..1."""
+    asked = [r for r in results if r.case.suite == "key_points" and r.epoch == 1]
+    return [
+        sum(has_facts([point], r.reply.text) for point in r.case.facts) / len(r.case.facts)
+        for r in asked
+        if r.case.facts
+    ]
+
+
+def pass_all(results: Sequence[Result]) -> Figure:
+    """pass^k: the cases that came out right in every epoch (Yao et al. 2024, arXiv:2406.12045)."""
+    cases: dict[str, list[Result]] = defaultdict(list)
+    for r in results:
+        cases[r.case.id].append(r)
+    epochs = max((len(c) for c in cases.values()), default=0)
+    return Figure(f"pass^{epochs}", sum(all(map(_right, c)) for c in cases.values()), len(cases))
 
 
 def measures(results: Sequence[Result]) -> dict[str, float | None]:
@@ -121,8 +156,10 @@ def measures(results: Sequence[Result]) -> dict[str, float | None]:
 
     A question that was declined or asked back has no confidence, so those count in coverage only.
     """
+    results = [r for r in results if r.epoch == 1]
     answerable = [r for r in results if r.case.suite == "answerable"]
     nothing = [r for r in results if r.case.unanswerable]
+    points = key_points(results)
     both = (*answerable, *nothing)
     answers = [r for r in both if r.reply.reason in ANSWERS]
     sure = [r.reply.confidence for r in answers]
@@ -141,6 +178,8 @@ def measures(results: Sequence[Result]) -> dict[str, float | None]:
         "area under risk and coverage": aurc(curve),
         "coverage at 10% risk": coverage_at(curve, 0.10) if answers else None,
         "coverage at 5% risk": coverage_at(curve, 0.05) if answers else None,
+        "coverage at 1% risk": coverage_at(curve, 0.01) if answers else None,
+        "key points covered in a summary": sum(points) / len(points) if points else None,
     }
 
 

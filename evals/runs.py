@@ -31,6 +31,7 @@ class Result:
     outcome: Outcome
     milliseconds: float
     epoch: int = 1
+    quotations: tuple[int, int] = (0, 0)  # that stand letter for letter in a recording, of those that claim to
 
 
 class RunInfo(BaseModel):
@@ -44,6 +45,7 @@ class RunInfo(BaseModel):
     created: str  # ISO 8601, UTC
     split: str
     suites: tuple[str, ...]  # empty: all
+    systems: tuple[str, ...] = ("fireside",)  # which of evals.opening.SYSTEMS were asked
     epochs: int
     limit: int | None
     seed: int

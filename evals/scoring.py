@@ -24,13 +24,25 @@ def has_facts(facts: Sequence[Sequence[str]], text: str) -> bool:
     return all(any(folded(a) in there for a in alternatives) for alternatives in facts)
 
 
+def says_forbidden(case: Case, text: str) -> bool:
+    """Whether a text has words that no right reply to the case has."""
+    return any(folded(bad) in folded(text) for bad in case.forbidden)
+
+
 def outcome(case: Case, reply: Reply) -> Outcome:
     """`right`: a decision that the case allows, with its facts where it answers. `withheld`: it asked back or abstained
     although there was an answer. `wrong`: everything else, first of all an answer where there is none."""
-    if reply.decision in case.decisions:
-        if reply.decision is not Decision.ANSWER or has_facts(case.facts, reply.text):
-            return "right"
+    if says_forbidden(case, reply.text):
         return "wrong"
+    if reply.decision in case.decisions:
+        return "right" if reply.decision is not Decision.ANSWER or _says_enough(case, reply.text) else "wrong"
     if reply.decision in (Decision.ABSTAIN, Decision.CLARIFY) and Decision.ANSWER in case.decisions:
         return "withheld"
     return "wrong"
+
+
+def _says_enough(case: Case, text: str) -> bool:
+    """Whether a text has every fact; of a summary's important points half are enough."""
+    if case.suite == "key_points":
+        return 2 * sum(has_facts([point], text) for point in case.facts) >= len(case.facts)
+    return has_facts(case.facts, text)

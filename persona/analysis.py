@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from persona.followups import resume
 from persona.spelling import Spelling
 from persona.text import STOPWORDS, clean, stem, terms, unique, words
 from persona.types import Question, Turn
@@ -83,11 +84,6 @@ _ELLIPSIS = re.compile(
     re.I,
 )
 _LEAD_IN = re.compile(r"^\W*(?:and|but|so|or|also|ok so|what about|how about|then)\b", re.I)
-_INSIST = re.compile(
-    r"\b(?:are you (?:really |quite |absolutely |100% )?sure|you(?:'re| are) wrong|that's (?:wrong|not right|not true)|i think it(?:'s| is| was)"
-    r"|i thought it|no,? it (?:is|was)|really\?|double.check|check again)\b",
-    re.I,
-)
 # "it" that stands for nothing: "is it true that", "what does it take to", "who was it that".
 _EXPLETIVE = re.compile(
     r"\b(?:is|was|isn't|would|does|did|make|makes|made) it (?:\w+ )?(?:true|possible|fair|correct|right|clear|obvious|ok|okay|safe"
@@ -123,6 +119,7 @@ class Analysis:
     speakers: tuple[str, ...]
     dangling: bool
     followed_up: bool
+    resumes: bool = False  # the text answers or doubts what the bot said: it is no matter of its own
 
 
 class Analyser:
@@ -152,19 +149,20 @@ class Analyser:
         """The analysis of a question in its conversation."""
         text = self._spelled(clean(self._repair(question.text)))
         asked = _last_asked(question.history)
-        insists = bool(asked) and bool(_INSIST.search(text)) and not text.rstrip().endswith("??")
+        back = resume(question.history, text)
         dangling = dangles(text)
         short = len(terms(text)) <= 4
         follow = bool(asked) and (
             dangling
-            or insists
+            or back is not None
             or points_back(text)
             or bool(_PRONOUN.search(text))
             or (bool(_LEAD_IN.match(text)) and short)
         )
         before = self._spelled(clean(self._repair(asked))) if follow else ""
-        if insists and follow:
-            text, before = before, ""
+        if back is not None:
+            again = self._spelled(clean(self._repair(back.asked)))
+            text, before = (back.picked, again) if back.picked else (again, "")
         own = self._own.sub(" ", text)
         talks = [id_ for id_, cue in self._talks.items() if cue.search(f"{before} {text}")]
         speakers = [name for name, cue in self._speakers.items() if cue.search(text)]
@@ -188,6 +186,7 @@ class Analyser:
             speakers=tuple(speakers),
             dangling=dangling and not follow,
             followed_up=follow,
+            resumes=back is not None,
         )
 
     def _spelled(self, text: str) -> str:

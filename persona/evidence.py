@@ -60,6 +60,8 @@ def _parts(retrieved: Retrieved) -> Iterator[_Parts]:
     """Every span of the retrieved passages, each once, with the best passage that holds it."""
     seen: set[tuple[str, int, int]] = set()
     for rank, hit in enumerate(retrieved.hits):
+        if hit.passage.kind.verbatim and hit.passage.speaker is None:
+            continue  # nobody is known to have said it, and it is no report either: it can't be told in any way
         sentences = hit.passage.sentences
         places: list[tuple[int, int]] = []
         for first in range(len(sentences)):

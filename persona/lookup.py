@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 
 from persona.analysis import Analyser
@@ -62,6 +63,12 @@ class Lookup:
         self._analyser = analyser
         self._evidence = evidence
         self._model = coefficients.lookup
+
+    def over(self, retriever: Retriever) -> Lookup:
+        """The same look-up by another retriever."""
+        other = copy.copy(self)
+        other._retriever = retriever
+        return other
 
     def spans(self, topic: str, speaker: str | None = None) -> list[tuple[Span, float]]:
         """Spans of what a known person said, with the probability that they are about the topic, best first."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -88,9 +89,41 @@ class Coefficients(BaseModel):
     lookup: Logistic
     conduct: Softmax
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Names these very numbers: a calibration holds for no others."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+
+class Level(BaseModel):
+    """A level of risk, and what the certify cases say of it. `threshold` is None where they support none.
+
+    Of `answers` given at the threshold, `errors` were wrong; `bound` is the upper bound of the risk. Where no threshold is
+    supported, the answers and errors are those of the strictest threshold that had enough cases to be tested.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    risk: float = Field(gt=0, lt=1)
+    threshold: float | None = None
+    answers: int = 0
+    errors: int = 0
+    bound: float | None = None
+
+    @property
+    def certified(self) -> bool:
+        """Whether the level may be chosen."""
+        return self.threshold is not None
+
+    @property
+    def name(self) -> str:
+        """As replies give it: "5% certified"."""
+        return f"{100 * self.risk:.3g}% certified" if self.certified else "not certified"
+
 
 class Calibration(BaseModel):
-    """A persona's threshold: from which confidence on it answers. ``corpus`` is what it was chosen on."""
+    """A persona's threshold: from which confidence on it answers. ``corpus`` and ``coefficients`` (hashes) are what it was
+    chosen for; if either has changed, it is void. ``levels`` holds for `mix`, the shares of the kinds of questions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -100,6 +133,14 @@ class Calibration(BaseModel):
     threshold: float = Field(ge=0, le=1)
     risk: str
     chosen: dict[str, str | int | float]
+    confidence: float = Field(default=0.95, ge=0.5, lt=1)
+    mix: dict[str, float] = Field(default_factory=dict)
+    cases: str = ""
+    levels: tuple[Level, ...] = ()
+
+    def level(self, risk: float) -> Level | None:
+        """The certified level of that risk; None if there is none."""
+        return next((x for x in self.levels if abs(x.risk - risk) < 1e-9 and x.certified), None)
 
 
 @lru_cache(maxsize=4)

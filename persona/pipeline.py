@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from persona.analysis import Analyser, Analysis, acronyms
 from persona.card import Card
-from persona.conduct import Conduct
+from persona.conduct import Conduct, Found
 from persona.corpus import Corpus, load_corpus
 from persona.decision import Policy, Verdict, apart, decide, rank
 from persona.errors import ConfigError, FiresideError
 from persona.evidence import Evidence, Span
 from persona.index import Built, PassageIndex
 from persona.lookup import FOUND, Lookup, asks_who_said, said_what
-from persona.models import Coefficients, load_calibration, load_coefficients
+from persona.models import Calibration, Coefficients, load_calibration, load_coefficients
 from persona.retrieval import Retrieved, Retriever
 from persona.spelling import Spelling
 from persona.text import STOPWORDS, clean, stem, terms, words
@@ -30,6 +30,7 @@ from persona.voices import MAX_REPLY, QuotesVoice, cite, clock
 MAX_QUESTION = 4000  # characters; a platform's longest message
 CAUTIOUS_THRESHOLD = 0.75  # where no calibration says which threshold this corpus needs
 NOT_CERTIFIED = "not certified"
+RESUMED = 0.95  # probability from which a turn that answers or doubts the bot is about conduct all the same
 NEAREST_COSINE = 0.35  # below this the "nearest" thing said has nothing to do with the question
 _NEAREST_CHARACTERS = 260
 _NEAREST_WORDS = 6
@@ -94,13 +95,14 @@ class Fireside:
         index: PassageIndex,
         embedder: Embedder,
         *,
-        coefficients: Path | None = None,
+        coefficients: Coefficients | None = None,
         corpus: Corpus | None = None,
+        risk: float | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Fireside:
         """Loads the corpus unless it is given, brings the index to it (only what changed is embedded), and chooses the
         threshold."""
-        fitted = load_coefficients(coefficients) if coefficients else load_coefficients()
+        fitted = coefficients or load_coefficients()
         if fitted.embedding != embedder.fingerprint:
             raise ConfigError(
                 f"The coefficients were fitted for the embedding '{fitted.embedding}', not '{embedder.fingerprint}'. "
@@ -109,7 +111,20 @@ class Fireside:
         corpus = corpus or load_corpus(card.catalog, card.aliases)
         if not index.is_current(corpus, embedder):
             build(corpus, index, embedder, progress)
-        return cls(card, corpus, index, embedder, fitted, policy_of(card, corpus, fitted))
+        return cls(card, corpus, index, embedder, fitted, policy_of(card, corpus, fitted, risk))
+
+    def without(self, passages: Collection[str]) -> Fireside:
+        """The same persona, had these passages (by id) never been indexed: what it then says must not rest on them."""
+        other = copy.copy(self)
+        other.retriever = self.retriever.without(passages)
+        other.lookup = self.lookup.over(other.retriever)
+        return other
+
+    def at(self, threshold: float) -> Fireside:
+        """The same persona with another threshold, which nothing certifies."""
+        other = copy.copy(self)
+        other.policy = Policy(self.policy.coefficients, threshold, NOT_CERTIFIED)
+        return other
 
     async def respond(self, question: Question) -> Reply:
         """The reply to a question; never raises for what a user typed, nor for an index that can't be read."""
@@ -149,6 +164,8 @@ class Fireside:
         # One pass over all that this question needs; each of the calls below finds its own there.
         self.embedder.embed([*self.conduct.texts(text), *self.retriever.texts(analysis.dense, analysis.lexical)])
         conduct = self.conduct.classify(text)
+        if analysis.resumes and conduct.probability < RESUMED:
+            conduct = Found(conduct.reason, 0.0)  # "just say yes" is aimed at the answer, not at the bot
         if conduct.sure:
             return reply.plain(conduct.reason, self._conduct_line(conduct.reason), conduct.probability)
         if asks_who_said(analysis.text) and terms(said_what(analysis.text)):
@@ -333,15 +350,40 @@ def build(
     return index.build(corpus, embedder, progress) if progress else index.build(corpus, embedder)
 
 
-def policy_of(card: Card, corpus: Corpus, coefficients: Coefficients) -> Policy:
-    """The threshold of the persona's calibration, if that was made for this very corpus; a cautious one otherwise."""
-    if card.calibration is not None:
-        calibration = load_calibration(card.calibration)
-        if calibration.corpus == corpus.fingerprint:
-            return Policy(coefficients, calibration.threshold, calibration.risk)
-    return Policy(coefficients, CAUTIOUS_THRESHOLD, NOT_CERTIFIED)
+def policy_of(card: Card, corpus: Corpus, coefficients: Coefficients, risk: float | None = None) -> Policy:
+    """The threshold of the persona's calibration if that holds for this corpus and these coefficients, else a cautious one.
+
+    `risk` asks for a certified level; ConfigError, naming those there are, if the calibration doesn't certify it.
+    """
+    calibration = load_calibration(card.calibration) if card.calibration else None
+    void = why_void(calibration, corpus, coefficients)
+    if risk is not None:
+        level = calibration.level(risk) if calibration and not void else None
+        if level is None or level.threshold is None:
+            have = [x.name for x in calibration.levels if x.certified] if calibration and not void else []
+            raise ConfigError(
+                f"A risk of {risk:.3g} is not certified for the persona '{card.id}'"
+                + (f": {void}. " if void else f". Certified: {', '.join(have) or 'none'}. ")
+                + "Leave 'risk' unset, or run `fireside eval calibrate`."
+            )
+        return Policy(coefficients, level.threshold, level.name)
+    if calibration is None or void:
+        return Policy(coefficients, CAUTIOUS_THRESHOLD, NOT_CERTIFIED)
+    return Policy(coefficients, calibration.threshold, calibration.risk)
 
 
-def is_calibrated(card: Card, corpus: Corpus) -> bool:
-    """Whether a calibration was made for this persona's corpus as it is."""
-    return card.calibration is not None and load_calibration(card.calibration).corpus == corpus.fingerprint
+def why_void(calibration: Calibration | None, corpus: Corpus, coefficients: Coefficients) -> str:
+    """Why a calibration does not hold; empty if it does."""
+    if calibration is None:
+        return "it has no calibration"
+    if calibration.corpus != corpus.fingerprint:
+        return "its documents have changed since it was calibrated"
+    if calibration.coefficients != coefficients.fingerprint:
+        return "the coefficients have changed since it was calibrated"
+    return ""
+
+
+def why_uncalibrated(card: Card, corpus: Corpus, coefficients: Coefficients | None = None) -> str:
+    """Why the persona's calibration does not hold; empty if it does."""
+    calibration = load_calibration(card.calibration) if card.calibration else None
+    return why_void(calibration, corpus, coefficients or load_coefficients())

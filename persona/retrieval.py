@@ -3,8 +3,9 @@ reads the first of them token by token, and its order is fused with theirs."""
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -56,6 +57,7 @@ class Retriever:
         self._embedder = embedder
         self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fireside-reader")
         self._foreseen: tuple[str, Future[Reading]] | None = None
+        self._hidden: frozenset[str] = frozenset()
         self.vocabulary = forms = vocabulary(corpus)
         vectors = index.vectors([word_id(w) for w in forms.values()], embedder, "words")
         known = [(s, vectors[word_id(w)]) for s, w in forms.items() if word_id(w) in vectors]
@@ -79,10 +81,12 @@ class Retriever:
         query = np.asarray(vector, dtype=np.float32)
         likeness = self._likeness(list(asked), dict(zip(new, new_vectors, strict=True)), asked)
         # Chroma gives equally near rows in any order.
-        near = sorted(self._index.search(vector, self._embedder, 2 * _DEPTH), key=lambda n: (-round(n[1], 6), n[0]))
-        by_passage = [(key, cosine) for key, cosine in near if key in self.corpus.by_id]
+        rows = self._index.search(vector, self._embedder, 2 * _DEPTH + self._hidden_rows)
+        near = sorted(rows, key=lambda n: (-round(n[1], 6), n[0]))
+        by_passage = [(key, cosine) for key, cosine in near if key in self.corpus.by_id and key not in self._hidden]
         by_sentence = [(key, cosine) for key, cosine in near if key in self._by_sentence]
-        by_words = self.lexical.search(terms(lexical), _stand_ins(likeness, self.lexical), _DEPTH)
+        matching = self.lexical.search(terms(lexical), _stand_ins(likeness, self.lexical), _DEPTH + len(self._hidden))
+        by_words = [(key, score) for key, score in matching if key not in self._hidden][:_DEPTH]
         cosine: dict[str, float] = dict(by_passage)
         for key, value in by_sentence:
             for passage in self._by_sentence[key]:
@@ -111,6 +115,22 @@ class Retriever:
         needed += [hit.passage.id for hit in hits]
         kept = {hit.passage.id: matches[hit.passage.id] for hit in hits if hit.passage.id in matches}
         return Retrieved(query, tuple(hits), self._index.vectors(needed, self._embedder), likeness, reading, kept)
+
+    def without(self, passages: Collection[str]) -> Retriever:
+        """A retriever that finds everything but these passages, on the same index: as if they had never been there,
+        but for how rare each word is."""
+        other = copy.copy(self)
+        other._hidden = self._hidden | frozenset(passages)
+        other._by_sentence = defaultdict(list)
+        for sentence, holders in self._by_sentence.items():
+            if left := [p for p in holders if p not in other._hidden]:
+                other._by_sentence[sentence] = left
+        return other
+
+    @property
+    def _hidden_rows(self) -> int:
+        """How many rows of the index a search may find that are hidden."""
+        return sum(1 + len(self.corpus.by_id[key].sentences) for key in self._hidden)
 
     def foresee(self, dense: str) -> Future[Reading]:
         """Begins to read a question that is about to be searched for, beside whatever is done meanwhile."""

@@ -13,6 +13,7 @@ from persona.corpus.alignment import align
 from persona.corpus.catalog import Catalog, load_catalog, read_seed
 from persona.corpus.document import Document, Word
 from persona.corpus.formats import parse
+from persona.corpus.instructions import part
 from persona.corpus.passages import cut, merge_duplicates
 from persona.corpus.speakers import annotate
 from persona.types import DocumentKind, Passage, Sentence
@@ -28,6 +29,7 @@ class Corpus:
     passages: tuple[Passage, ...]
     fingerprint: str
     repair: Callable[[str], str]
+    planted: tuple[Sentence, ...] = ()  # put to a machine, not to people: never searched or quoted
 
     @cached_property
     def by_id(self) -> dict[str, Passage]:
@@ -57,12 +59,23 @@ def load_corpus(catalog_path: Path, aliases: Mapping[str, str]) -> Corpus:
             digest.update(path.read_bytes())
         documents[entry.id] = Document(entry, tuple(words))
     documents = {id_: _aligned(document, documents) for id_, document in documents.items()}
-    sentences = {id_: tuple(document.sentences(repair)) for id_, document in documents.items()}
+    sentences: dict[str, tuple[Sentence, ...]] = {}
+    planted: list[Sentence] = []
+    for id_, document in documents.items():
+        kept, left_out = part(document.sentences(repair))
+        sentences[id_] = tuple(kept)
+        planted += left_out
     # Recordings first, so that where a summary or captions repeat them it is the recording that stays.
     order = sorted(documents.values(), key=lambda d: list(DocumentKind).index(d.entry.kind))
     passages = [p for d in order for p in cut(d.entry, sentences[d.entry.id], catalog)]
     return Corpus(
-        catalog, documents, sentences, tuple(merge_duplicates(passages)), f"sha256:{digest.hexdigest()}", repair
+        catalog,
+        documents,
+        sentences,
+        tuple(merge_duplicates(passages)),
+        f"sha256:{digest.hexdigest()}",
+        repair,
+        tuple(planted),
     )
 
 

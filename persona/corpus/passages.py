@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -63,7 +64,8 @@ def _windows(run: list[Sentence]) -> list[list[Sentence]]:
 
 def _question_before(sentence: Sentence, sentences: Sequence[Sentence]) -> tuple[Sentence, ...]:
     """What another speaker asked just before this turn: the answer often leaves the topic unsaid."""
-    before = sentences[max(0, sentence.number - 3) : sentence.number]
+    at = bisect_left(sentences, sentence.number, key=lambda s: s.number)
+    before = sentences[max(0, at - 3) : at]
     return tuple(s for s in before if s.speaker != sentence.speaker and s.search.endswith("?"))
 
 

@@ -11,7 +11,7 @@ import pytest
 from persona.card import Card, load_card
 from persona.index import PassageIndex
 from persona.llama import LlamaEmbedder
-from persona.pipeline import Fireside, is_calibrated
+from persona.pipeline import Fireside, why_uncalibrated
 from persona.types import Decision, Question, Reason, Reply
 from persona.verification import check_text, citation_stands
 
@@ -37,7 +37,7 @@ def test_the_card_is_found_by_its_path() -> None:
 
 
 def test_it_says_that_it_is_not_calibrated(mara: Fireside) -> None:
-    assert not is_calibrated(mara.card, mara.corpus)
+    assert why_uncalibrated(mara.card, mara.corpus) == "it has no calibration"
     assert (mara.policy.risk, mara.policy.threshold) == ("not certified", 0.75)
     reply = ask(mara, "How far did the light carry?")
     assert (reply.risk, reply.threshold) == ("not certified", 0.75)
