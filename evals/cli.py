@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -30,8 +31,10 @@ from persona.settings import Settings, load_settings
 
 app = typer.Typer(no_args_is_help=True, help="Measure how often it is wrong, and how often it refuses for nothing.")
 err = Console(stderr=True)
-out = Console()
+# A table that is piped to a file has no terminal to fit in.
+out = Console() if sys.stdout.isatty() else Console(width=160)
 
+NAMES = {"plain": "plain RAG", "always-answers": "always answers", "always-abstains": "always “I don't know”"}
 QUICK = 40  # cases of each suite in the quick run
 Folder = Annotated[Path, typer.Option("--cases", help="Folder with case files.")]
 Split = Annotated[str, typer.Option("--split", help="fit, certify, test or all.")]
@@ -157,7 +160,7 @@ def beside_of(folder: Path, main: str) -> dict[str, list[Figure]]:
     from evals import store
 
     others = [s for s in store.read_info(folder).systems if s != main]
-    return {system: figures(store.load(folder, system).results) for system in others}
+    return {NAMES.get(system, system): figures(store.load(folder, system).results) for system in others}
 
 
 @app.command("report")
@@ -214,7 +217,7 @@ def compare_command(
             interval,
             str(row.only_first),
             str(row.only_second),
-            f"{row.p:.3f}",
+            "<0.001" if row.p < 0.001 else f"{row.p:.3f}",
             str(row.of),
         )
     out.print(table)

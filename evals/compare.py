@@ -40,7 +40,9 @@ class Difference(NamedTuple):
             return f"no difference shown (n = {self.of}, p = {self.p:.2f})."
         winner = "B" if (self.second > self.first) == self.better else "A"
         gap = abs(self.second - self.first)
-        return f"{winner} is better by {gap:.1%} (n = {self.of}, p = {self.p:.3f})."
+        return (
+            f"{winner} is better by {gap:.1%} (n = {self.of}, p {'< 0.001' if self.p < 0.001 else f'= {self.p:.3f}'})."
+        )
 
 
 def compare(first: Sequence[Result], second: Sequence[Result], *, seed: int = 0) -> list[Difference]:

@@ -1,7 +1,7 @@
 """Runs benches through Inspect AI: its logs, its epochs, its way to go on after a kill."""
 
 # Inspect's own types are looser than ours.
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 from __future__ import annotations
 

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from persona.errors import InputError
+
 Array = NDArray[np.float64]
 
 
@@ -29,11 +31,13 @@ def _floats(values: ArrayLike) -> Array:
 
 
 def _confidences(values: ArrayLike) -> Array:
-    """Confidences (n,) in 0..1; ValueError names the first that isn't a number."""
+    """Confidences (n,) in 0..1; InputError names the first that isn't a number."""
     out = _floats(values)
     bad = np.flatnonzero(~np.isfinite(out))
     if bad.size:
-        raise ValueError(f"confidence {int(bad[0])} is {out[bad[0]]}: every confidence must be a number")
+        raise InputError(
+            f"Confidence {int(bad[0])} of the run is {out[bad[0]]}; every one must be a number. Run it anew with --fresh."
+        )
     return out
 
 

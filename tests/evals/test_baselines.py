@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from evals.baselines import BASELINES, AlwaysAbstains, AlwaysAnswers, PlainRag
 from evals.baselines.plain import whole
+from evals.bench import Bench
 from evals.cases import Case
 from evals.run import figures
-from evals.runs import Answerer, Result
-from evals.scoring import outcome
 from persona.corpus import Corpus, load_corpus
 from persona.pipeline import Fireside
 from persona.types import Decision, Question, Reason
@@ -96,13 +94,10 @@ def test_the_figures_of_a_baseline_are_those_of_any_run(fireside: Fireside) -> N
         )
         for s, q, d in rows
     ]
-    shares: dict[str, list[str]] = {}
+    shares: dict[str, dict[str, str]] = {}
     for name, make in BASELINES.items():
-        answerer: Answerer = make(fireside)
-        replies = [(c, answerer.answer(c.asked()).reply) for c in cases]
-        results = [Result(c, r, outcome(c, r), 1.0) for c, r in replies]
-        shares[name] = [str(f) for f in figures(results, fireside.corpus)]
-        assert shares[name][-1] in ("100.0%", "n/a")
-        assert replace(results[0], milliseconds=2.0).reply == results[0].reply
-    answered_falsely = {name: found[3] for name, found in shares.items()}
-    assert answered_falsely == {"plain": "0.0%", "always-abstains": "0.0%", "always-answers": "100.0%"}
+        bench = Bench(fireside, make(fireside))
+        shares[name] = {f.name: str(f) for f in figures([bench.ask(c) for c in cases])}
+        assert shares[name]["quotations that stand letter for letter"] in ("100.0%", "n/a")
+    false = {name: found["false answers, all unanswerables"] for name, found in shares.items()}
+    assert false == {"plain": "0.0%", "always-abstains": "0.0%", "always-answers": "100.0%"}

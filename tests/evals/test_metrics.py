@@ -29,6 +29,7 @@ from evals.metrics import (
     truthfulness,
     wilson,
 )
+from persona.errors import InputError
 
 
 def test_no_errors_among_59_bound_the_rate_at_five_percent() -> None:
@@ -104,9 +105,9 @@ def test_calibration_error_of_a_worked_example() -> None:
 
 
 def test_a_confidence_that_is_no_number_is_named() -> None:
-    with pytest.raises(ValueError, match="confidence 1 is nan"):
+    with pytest.raises(InputError, match="Confidence 1 of the run is nan"):
         brier([0.1, math.nan], [0, 1])
-    with pytest.raises(ValueError, match="confidence 0 is inf"):
+    with pytest.raises(InputError, match="Confidence 0 of the run is inf"):
         risk_coverage([math.inf], [0])
 
 
