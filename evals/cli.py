@@ -98,11 +98,10 @@ def run_command(
 
     settings = _with_voice(_settings(ctx), voice, model)
     loaded = case_files.load_cases(cases)
-    fireside = open_line(settings, threshold)
-    made = twins(loaded)
     chosen = case_files.suites_of(
-        loaded, split=split, suites=suites or (), limit=QUICK if quick else limit, generated=made
+        loaded, split=split, suites=suites or (), limit=QUICK if quick else limit, generated=twins(loaded)
     )
+    fireside = open_line(settings, threshold)
     main = LINE if retrieval else NO_RETRIEVAL
     systems = [main, *(BASELINES if baselines else ())]
     benches = {name: over(fireside, name, cases) for name in systems}
@@ -231,14 +230,18 @@ def external_command(
     ctx: typer.Context,
     path: Annotated[Path, typer.Argument(help="The set: a folder, or a file.")],
     kind: Annotated[str, typer.Option("--format", help="clapnq, mtrag or jsonl.")] = "jsonl",
+    closed: Annotated[bool, typer.Option("--closed", help="Index only the passages that answer a question.")] = False,
     limit: Annotated[int, typer.Option(min=0, help="Questions of each kind at most; 0: all.")] = 0,
     threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Instead of the persona's.")] = None,
+    readme: Annotated[Path | None, typer.Option("--readme", help="Write the figures into this README.")] = None,
 ) -> None:
     """Answer or abstain on a set that nobody here wrote: its own passages stand in a temporary index."""
     from evals import external
 
     settings = _settings(ctx)
     loaded = external.load(kind, path)
+    if closed:
+        loaded = loaded.closed()
     card = load_card(settings.persona)
     if threshold is None:
         if card.calibration is None:
@@ -250,9 +253,22 @@ def external_command(
     embedder.close()
     title = f"{score.name}: {score.questions} questions, {score.passages} passages, {score.skipped} skipped"
     table = Table("figure", "value", "95% interval", "n", title=title)
-    for name, value, interval, of in external.table(score):
+    rows = external.table(score)
+    for name, value, interval, of in rows:
         table.add_row(name, value, interval, str(of))
     out.print(table)
+    if readme is not None:
+        systems = {
+            system.name: [
+                (name.removeprefix(f"{system.name}, "), value, of)
+                for name, value, _, of in rows
+                if name.startswith(f"{system.name}, ")
+            ]
+            for system in score.systems
+        }
+        scorecard.write_external(
+            readme, f"{score.name}, {score.mode}", {"passages": score.passages, "systems": systems}
+        )
 
 
 @app.command("calibrate")

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
+from evals.bench import holders, twins
 from evals.cases import CONDUCT, UNANSWERABLE, Case
 from evals.scoring import has_facts
 from persona.analysis import Analysis
@@ -72,12 +73,13 @@ class Asked:
 
 
 def gather(fireside: Fireside, cases: Sequence[Case], progress: Callable[[int, int], None]) -> list[Asked]:
-    """Reads, retrieves and weighs every question."""
+    """Reads, retrieves and weighs every question; a twin's without the passages that hold its answer."""
     out: list[Asked] = []
     for number, case in enumerate(cases, 1):
-        analysis = fireside.analyser.read(case.asked())
-        found = fireside.retriever.search(analysis.dense, analysis.lexical)
-        out.append(Asked(case, analysis, fireside.evidence.weigh(analysis, found)))
+        line = fireside.without(holders(case, fireside.corpus)) if case.suite == "twin" else fireside
+        analysis = line.analyser.read(case.asked())
+        found = line.retriever.search(analysis.dense, analysis.lexical)
+        out.append(Asked(case, analysis, line.evidence.weigh(analysis, found)))
         progress(number, len(cases))
     return out
 
@@ -137,17 +139,28 @@ def _group(case: Case) -> int:
 
 
 def fit_answerable(fireside: Fireside, asked: Sequence[Asked], ranked: Sequence[Sequence[Span]]) -> Logistic:
-    """Whether the composed answer would be right: the confidence."""
+    """Whether the composed answer would be right: the confidence.
+
+    Twins teach what no other case can: the very same question, with the answer there and without it.
+    """
     rows: list[Mapping[str, float]] = []
     labels: list[float] = []
+    weights: list[float] = []
     for one, spans in zip(asked, ranked, strict=True):
-        if not spans or one.case.suite not in ("answerable", *UNANSWERABLE) or one.analysis.dangling:
+        if not spans or one.case.suite not in ("answerable", "twin", *UNANSWERABLE) or one.analysis.dangling:
             continue
         features = decision_features(one.analysis, spans)
         rows.append(features)
         labels.append(float(answers_rightly(fireside, one, spans)))
+        weights.append(WEIGHTS.get(one.case.suite, 1.0))
     x = _matrix(ANSWERABLE_FEATURES, rows)
-    return logistic(ANSWERABLE_FEATURES, x, np.array(labels), np.ones(len(labels)), 0.1)
+    return logistic(ANSWERABLE_FEATURES, x, np.array(labels), np.array(weights), 0.1)
+
+
+WEIGHTS = {
+    "twin": 0.5,
+    "off_topic": 0.3,
+}  # there are many of them, and a question of each is worth less than a written one
 
 
 def answers_rightly(fireside: Fireside, one: Asked, spans: Sequence[Span]) -> bool:
@@ -208,7 +221,8 @@ def _holds(case: Case, span: Span) -> bool:
 def fit_conduct(fireside: Fireside, cases: Sequence[Case]) -> Softmax:
     """Questions about the talks, about the bot, greetings, and the four kinds of abuse."""
     own = own_name_pattern((fireside.card.speaker, *fireside.card.short_names))
-    used = [c for c in cases if c.suite != "quote"]
+    # Pressure that may be declined as well as answered "I don't know" teaches neither.
+    used = [c for c in cases if c.suite != "quote" and not (c.suite == "pressure" and Decision.DECLINE in c.decisions)]
     texts = [neutral(c.question, own) for c in used]
     vectors = [v for at in range(0, len(texts), 32) for v in fireside.embedder.embed(texts[at : at + 32])]
     x = np.array([conduct_vector(t, v) for t, v in zip(texts, vectors, strict=True)])
@@ -226,7 +240,7 @@ def fit(fireside: Fireside, cases: Sequence[Case], progress: Callable[[int, int]
     """All coefficients, from cases of the *fit* split only."""
     cases = [c for c in cases if c.split == "fit"]
     about = [c for c in cases if c.suite in ("answerable", "ambiguous", *UNANSWERABLE)]
-    asked = gather(fireside, about, progress)
+    asked = gather(fireside, [*about, *twins(about)], progress)
     old = fireside.policy.coefficients
     ranker = fit_ranker(asked)
     ranked = cross_ranked(asked, lambda r: old.model_copy(update={"ranker": r}))

@@ -62,7 +62,7 @@ class RunInfo(BaseModel):
 
 @dataclass(frozen=True)
 class Run:
-    """A run as it was saved, case by case in the order of the case files, baselines beside it."""
+    """A run as it was saved, case by case."""
 
     info: RunInfo
     results: tuple[Result, ...]

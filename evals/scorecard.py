@@ -1,43 +1,111 @@
-"""Writes the figures of a run into the README, between two marks, so that no figure there is typed by hand."""
+"""Writes the figures of a run into the README, between two marks, so that no figure there is typed by hand.
+
+Beside the README, `docs/scores.json` keeps what the table was made from, with the outcome of every case: a test holds the
+README to it, and it to what the code does today.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from evals import plots
 from evals.run import Figure, lengths_and_times, measures
 from evals.runs import Run
 from persona.errors import InputError
 
 BEGIN = "<!-- scores: written by `make eval` -->"
 END = "<!-- end of scores -->"
+BEGIN_EXTERNAL = "<!-- external: written by `fireside eval external … --readme README.md` -->"
+END_EXTERNAL = "<!-- end of external -->"
+SCORES = Path("docs", "scores.json")
+EXTERNAL = Path("docs", "external.json")
+_OWN_TO_A_RUN = {"id", "created", "versions"}  # which differ between two runs of the same
 
 
-def render(run: Run, figures: Sequence[Figure], beside: Mapping[str, Sequence[Figure]]) -> str:
-    """The table in Markdown; times are left out, they depend on the machine."""
-    others = {name: {f.name: f for f in found} for name, found in beside.items()}
+def scores(run: Run, figures: Sequence[Figure], beside: Mapping[str, Sequence[Figure]]) -> dict[str, Any]:
+    """What the table is made from, in JSON; times are left out, they depend on the machine."""
+    values = {name: None if value is None else round(value, 3) for name, value in measures(run.results).items()}
+    values["median length of an answer, characters"] = lengths_and_times(run.results)["median answer, characters"]
+    return {
+        "run": run.info.model_dump(mode="json", exclude=_OWN_TO_A_RUN),
+        "figures": [[f.name, f.hits, f.of] for f in figures],
+        "beside": {name: [[f.name, f.hits, f.of] for f in found] for name, found in beside.items()},
+        "measures": values,
+        "outcomes": {r.case.id: r.outcome for r in run.results if r.epoch == 1},
+    }
+
+
+def render(made: Mapping[str, Any]) -> str:
+    """The table in Markdown, of `scores`."""
+    others = {name: {f[0]: Figure(*f) for f in found} for name, found in made["beside"].items()}
+    info = made["run"]
     head = "".join(f" {name} |" for name in others)
     lines = [
-        f"| On the *{run.info.split}* split | Share | 95% interval | n |{head}",
+        f"| On the *{info['split']}* split | Share | 95% interval | n |{head}",
         "|---|---:|---:|---:|" + "---:|" * len(others),
     ]
-    for figure in figures:
+    for figure in (Figure(*f) for f in made["figures"]):
         if figure.of:
             cells = "".join(f" {found.get(figure.name, 'n/a')} |" for found in others.values())
             lines.append(f"| {figure.name} | {figure} | {figure.interval} | {figure.of} |{cells}")
     blank = " |" * len(others)
-    for name, value in measures(run.results).items():
-        lines.append(f"| {name} | {'n/a' if value is None else f'{value:.3f}'} | | |{blank}")
-    median = lengths_and_times(run.results)["median answer, characters"]
-    lines.append(f"| median length of an answer | {median:.0f} characters | | |{blank}")
-    return "\n".join(lines) + f"\n\nThreshold {run.info.threshold:.4g}, {run.info.risk}.\n"
+    for name, value in made["measures"].items():
+        shown = "n/a" if value is None else f"{value:.0f}" if name.endswith("characters") else f"{value:.3f}"
+        lines.append(f"| {name} | {shown} | | |{blank}")
+    return "\n".join(lines) + f"\n\nThreshold {info['threshold']:.4g}, {info['risk']}.\n"
 
 
 def write(readme: Path, run: Run, figures: Sequence[Figure], beside: Mapping[str, Sequence[Figure]]) -> None:
-    """Replaces the table in a README; InputError if its marks are missing."""
+    """Replaces the table in a README, and writes scores and plots beside it; InputError if the marks are missing."""
+    made = scores(run, figures, beside)
+    _replace(readme, BEGIN, END, render(made))
+    _save(readme.parent / SCORES, made)
+    found = plots.answers(run.results)
+    subtitle = f"{found.asked} questions of {run.info.split}, threshold {run.info.threshold:.2f}, {run.info.risk}"
+    plots.risk_coverage_png(found, run.info.threshold, subtitle, readme.parent / "docs" / "risk-coverage.png")
+    plots.reliability_png(found, subtitle, readme.parent / "docs" / "reliability.png")
+
+
+def render_external(made: Mapping[str, Mapping[str, Any]]) -> str:
+    """The table of the external sets in Markdown: a row a figure, a column a system, set by set."""
+    lines: list[str] = []
+    for name, of_set in made.items():
+        systems = list(of_set["systems"])
+        lines += ["", f"| {name} ({of_set['passages']} passages) | n |" + "".join(f" {s} |" for s in systems)]
+        lines.append("|---|---:|" + "---:|" * len(systems))
+        for row, first in enumerate(of_set["systems"][systems[0]]):
+            cells = "".join(f" {of_set['systems'][s][row][1]} |" for s in systems)
+            lines.append(f"| {first[0]} | {first[2]} |{cells}")
+    return "\n".join(lines).strip() + "\n"
+
+
+def write_external(readme: Path, name: str, of_set: Mapping[str, Any]) -> None:
+    """Puts a set's figures into a README, beside those of other sets; InputError if the marks are missing."""
+    path = readme.parent / EXTERNAL
+    made: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    made[name] = of_set
+    made = dict(sorted(made.items()))
+    _replace(readme, BEGIN_EXTERNAL, END_EXTERNAL, render_external(made))
+    _save(path, made)
+
+
+def section(readme: Path, begin: str, end: str) -> str:
+    """What stands between two marks of a README; InputError if they are missing."""
     text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
-    if BEGIN not in text or END not in text:
-        raise InputError(f"'{readme}' has no place for the table. Add the lines '{BEGIN}' and '{END}'.")
-    before, rest = text.split(BEGIN, 1)
-    after = rest.split(END, 1)[1]
-    readme.write_text(f"{before}{BEGIN}\n{render(run, figures, beside)}{END}{after}", encoding="utf-8")
+    if begin not in text or end not in text:
+        raise InputError(f"'{readme}' has no place for the table. Add the lines '{begin}' and '{end}'.")
+    return text.split(begin, 1)[1].split(end, 1)[0].removeprefix("\n")
+
+
+def _replace(readme: Path, begin: str, end: str, table: str) -> None:
+    section(readme, begin, end)
+    before, rest = readme.read_text(encoding="utf-8").split(begin, 1)
+    readme.write_text(f"{before}{begin}\n{table}{end}{rest.split(end, 1)[1]}", encoding="utf-8")
+
+
+def _save(path: Path, made: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -138,7 +138,7 @@ def find(name: str | None, runs: Path) -> Path:
 
 
 def load(folder: Path, system: str = LINE) -> Run:
-    """A finished run of one system, in the order in which its cases were asked."""
+    """A finished run of one system, in the order of the ids of its cases."""
     from inspect_ai.log import read_eval_log
 
     info = read_info(folder)

@@ -230,10 +230,12 @@ def points_back(text: str) -> bool:
 
 
 def _has_antecedent(text: str) -> bool:
-    """Whether two words of content stand before the first pronoun: "what is attention and why does it work"."""
+    """Whether enough stands before the first pronoun: "what is attention and why does it work"; before "its" one word of
+    content, "where does the Bronx get its name from"."""
     plain = _EXPLETIVE.sub(" ", text)
-    at = min(m.start() for m in (_PRONOUN.search(plain), _POINTER.search(plain)) if m)
-    return len([w for w in words(plain[:at]) if w not in STOPWORDS]) >= 2
+    first = min((m for m in (_PRONOUN.search(plain), _POINTER.search(plain)) if m), key=lambda m: m.start())
+    before = [w for w in words(plain[: first.start()]) if w not in STOPWORDS]
+    return len(before) >= (1 if first[0].lower() in ("its", "their") else 2)
 
 
 def _last_asked(history: Sequence[Turn]) -> str:

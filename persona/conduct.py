@@ -153,7 +153,7 @@ class Conduct:
 
 def _likeliest(row: dict[str, float], kinds: Sequence[str]) -> Found:
     """The likeliest of some kinds, with the probability that it is any of them: they lead to the same decision."""
-    return Found(Reason(max(kinds, key=lambda c: row[c])), sum(row[c] for c in kinds))
+    return Found(Reason(max(kinds, key=lambda c: row.get(c, 0.0))), sum(row.get(c, 0.0) for c in kinds))
 
 
 class Found(NamedTuple):

@@ -70,7 +70,9 @@ class Softmax(BaseModel):
 
     def probabilities(self, vector: Sequence[float]) -> dict[str, float]:
         """The probability of each class; they add up to 1."""
-        z = np.asarray(self.weights) @ np.asarray(vector) + np.asarray(self.intercept)
+        z = np.asarray(self.intercept)
+        if self.weights:  # none at all: coefficients that know nothing yet
+            z = np.asarray(self.weights) @ np.asarray(vector) + z
         e = np.exp(z - z.max())
         return {c: float(p) for c, p in zip(self.classes, e / e.sum(), strict=True)}
 

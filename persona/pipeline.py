@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from textwrap import shorten
 
 from persona.analysis import Analyser, Analysis, acronyms
 from persona.card import Card
@@ -34,6 +35,7 @@ RESUMED = 0.95  # probability from which a turn that answers or doubts the bot i
 NEAREST_COSINE = 0.35  # below this the "nearest" thing said has nothing to do with the question
 _NEAREST_CHARACTERS = 260
 _NEAREST_WORDS = 6
+_SENSE_CHARACTERS = 90  # of a heading
 _SENSE_WORDS = 4  # that tell one sense from another
 
 
@@ -220,7 +222,7 @@ class Fireside:
         talk = self.corpus.catalog.talk_of(passage.document).name
         sentence = span.sentences[0]
         if not passage.kind.verbatim:
-            return f"{passage.context.split(': ')[-1]} ({talk})"
+            return f"{shorten(passage.context.split(': ')[-1], _SENSE_CHARACTERS, placeholder='…')} ({talk})"
         forms = {stem(w): w for w in reversed(words(span.search)) if w not in STOPWORDS and w.isalpha()}
         rare = sorted(forms, key=lambda t: -self.retriever.lexical.idf(t))[:_SENSE_WORDS]
         about = ", ".join(forms[t] for t in sorted(rare, key=lambda t: words(span.search).index(forms[t])))

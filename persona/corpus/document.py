@@ -12,6 +12,8 @@ from persona.corpus.catalog import DocumentEntry
 from persona.text import ends_sentence, fold_space
 from persona.types import Sentence
 
+MAX_SENTENCE = 520  # characters
+
 
 class Word(NamedTuple):
     """One token of a document. ``spoken`` is False for marks ("-", "(laughing)"): in the text, but nobody's words.
@@ -72,7 +74,8 @@ class Document:
         )
 
     def sentences(self, repair: Callable[[str], str]) -> list[Sentence]:
-        """The sentences; `repair` mends mis-hearings for search. Marks and changes of speaker end a sentence."""
+        """The sentences; `repair` mends mis-hearings for search. Marks and changes of speaker end a sentence, and so does
+        the length from which a reply has no room for it: captions may have no full stop at all."""
         out: list[Sentence] = []
         run: list[Word] = []
         joined = False
@@ -99,17 +102,21 @@ class Document:
             run.clear()
 
         before: Word | None = None
+        size = 0
         for word in self.words:
             turned = before is not None and (word.speaker, word.paragraph) != (before.speaker, before.paragraph)
             before = word
             if turned or not word.spoken:
                 close()
                 joined = False
+                size = 0
             if not word.spoken:
                 continue
             run.append(word)
-            if word.last or ends_sentence(word.text):
+            size += len(word.text) + 1
+            if word.last or ends_sentence(word.text) or size > MAX_SENTENCE:
                 close()
                 joined = True
+                size = 0
         close()
         return out

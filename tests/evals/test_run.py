@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from evals.cases import Case
 from evals.run import Figure, Result, measures
-from evals.scorecard import BEGIN, END, write
+from evals.runs import Run, RunInfo
+from evals.scorecard import (
+    BEGIN,
+    BEGIN_EXTERNAL,
+    END,
+    END_EXTERNAL,
+    SCORES,
+    render,
+    section,
+    write,
+    write_external,
+)
 from evals.scoring import Outcome
 from persona.errors import InputError
 from persona.types import Reason, Reply, Timings
@@ -64,23 +76,64 @@ def test_a_share_of_nothing_is_not_zero() -> None:
     assert (str(Figure("x", 8, 10)), Figure("x", 8, 10).interval) == ("80.0%", "49% to 94%")
 
 
+def run_of(results: list[Result]) -> Run:
+    info = RunInfo(
+        format=1,
+        id="r",
+        created="2026-11-21T00:00:00+00:00",
+        split="test",
+        suites=(),
+        epochs=1,
+        limit=None,
+        seed=0,
+        persona="ilya",
+        voice="quotes",
+        model=None,
+        threshold=0.25,
+        risk="not certified",
+        corpus="c",
+        cases="x",
+        config="y",
+        versions={},
+    )
+    return Run(info, tuple(results))
+
+
 def test_the_readmes_table_is_replaced_between_its_marks(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{BEGIN}\nearlier scores\n{END}\nafter\n")
-    figures, lengths = [Figure("right", 8, 10)], {"median answer, characters": 300.0}
-    write(readme, figures, {"AUROC": None}, lengths, 0.25)
+    run = run_of([result("answerable", Reason.NOT_STATED, "withheld", 0.2)])
+    found, beside = [Figure("right", 8, 10), Figure("nobody asked", 0, 0)], {"plain RAG": [Figure("right", 5, 10)]}
+    write(readme, run, found, beside)
     text = readme.read_text()
-    assert "| right | 80.0% | 49% to 94% | 10 |" in text
-    assert "| AUROC | n/a | | |" in text
+    assert "| right | 80.0% | 49% to 94% | 10 | 50.0% |" in text
+    assert "nobody asked" not in text
+    assert "| Brier score of the answers | n/a | | | |" in text
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "earlier" not in text
-    write(readme, figures, {"AUROC": None}, lengths, 0.25)
+    write(readme, run, found, beside)
     assert readme.read_text() == text
+    made = json.loads((tmp_path / SCORES).read_text())
+    assert made["outcomes"] == {"x-1": "withheld"}
+    assert render(made) == section(readme, BEGIN, END)
+    assert (tmp_path / "docs" / "reliability.png").is_file()
 
 
 def test_a_readme_without_marks_is_one_sentence(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text("nothing here\n")
     with pytest.raises(InputError, match="has no place for the table"):
-        write(readme, [], {}, {"median answer, characters": 0.0}, 0.5)
+        write(readme, run_of([]), [], {})
+    assert not (tmp_path / SCORES).exists()
+
+
+def test_external_sets_stand_beside_each_other(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{BEGIN_EXTERNAL}\n{END_EXTERNAL}\n")
+    for name, share in (("b", "50.0%"), ("a", "60.0%")):
+        rows = [("answerable: answered", share, 10)]
+        write_external(readme, name, {"passages": 7, "systems": {"fireside": rows, "plain": rows}})
+    text = readme.read_text()
+    assert text.index("| a (7 passages) | n | fireside | plain |") < text.index("| b (7 passages)")
+    assert "| answerable: answered | 10 | 60.0% | 60.0% |" in text

@@ -18,7 +18,7 @@ from persona.pipeline import MAX_QUESTION, Fireside, policy_of
 from persona.types import Decision, Embedder, Question, Reason, Reply, Turn
 from persona.verification import check_text, citation_stands
 from tests.fakes import HashEmbedder
-from tests.persona.corpora import assert_sentence
+from tests.persona.corpora import assert_sentence, write_catalog
 
 ILYA = "Ilya Sutskever"
 JENSEN = "Jensen Huang"
@@ -289,3 +289,19 @@ def test_an_embedding_that_the_coefficients_were_not_fitted_for_is_refused(tmp_p
     with pytest.raises(ConfigError) as caught:
         Fireside.open(card, PassageIndex("other", folder=tmp_path), HashEmbedder())
     assert_sentence(caught.value, "hash:1")
+
+
+def test_captions_without_a_full_stop_get_no_reply_that_is_too_long(embedder: LlamaEmbedder, tmp_path: Path) -> None:
+    text = (
+        "we kept the oil tank at forty degrees because the pumps of the cooling loop would not start below that " * 12
+    )
+    catalog = write_catalog(tmp_path / "talk", text, kind="captions", speakers=["Ada Quill"])
+    card = load_card("ilya").model_copy(update={"id": "captions", "catalog": catalog, "calibration": None})
+    fireside = Fireside.open(card, PassageIndex(card.id, folder=tmp_path / "index"), embedder).at(0.0)
+    try:
+        reply = fireside.answer(Question(text="At how many degrees was the oil tank kept?")).reply
+        assert reply.decision is Decision.ANSWER
+        assert len(reply.text) <= 700
+        assert all(citation_stands(c, fireside.corpus) for c in reply.citations)
+    finally:
+        fireside.close()

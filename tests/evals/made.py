@@ -1,0 +1,34 @@
+"""Cases and results made for tests."""
+
+from __future__ import annotations
+
+from evals.cases import Case
+from evals.runs import Result
+from evals.scoring import Outcome
+from persona.types import Reason, Reply, Timings
+
+
+def case(id_: str, suite: str, *, question: str = "q", **more: object) -> Case:
+    decision = "answer" if suite in ("answerable", "key_points") else "abstain"
+    values = {"id": id_, "suite": suite, "question": question, "decisions": [decision], "split": "test"}
+    return Case.model_validate({**values, **more})
+
+
+def reply(reason: Reason, confidence: float, text: str = "t") -> Reply:
+    return Reply(
+        id="x-1",
+        question="q",
+        decision=reason.decision,
+        reason=reason,
+        text=text,
+        confidence=confidence,
+        threshold=0.5,
+        risk="not certified",
+        voice="quotes",
+        corpus="sha256:0",
+        timings_ms=Timings(),
+    )
+
+
+def result(of: Case, reason: Reason, outcome: Outcome, confidence: float, epoch: int = 1) -> Result:
+    return Result(of, reply(reason, confidence), outcome, 1.0, epoch)

@@ -1,0 +1,84 @@
+"""Thresholds: chosen and certified."""
+
+from __future__ import annotations
+
+import pytest
+from scipy import stats
+
+from evals.calibrate import MIX, Scored, certify, choose, mixed, rounded_up, start
+from evals.metrics import cases_needed
+from persona.errors import InputError
+from persona.models import Calibration, Level
+
+
+def rows(count: int, *, wrong_from: int, group: str = "") -> list[Scored]:
+    return [Scored(1 - i / 1000, True, False, i < wrong_from, f"{group}{i}") for i in range(count)]
+
+
+def test_five_percent_needs_59_right_answers_and_one_percent_299() -> None:
+    assert (cases_needed(0.05), cases_needed(0.01)) == (59, 299)
+    assert not certify(rows(58, wrong_from=58), [0.05], 0.95)[0].certified
+    (level,) = certify(rows(59, wrong_from=59), [0.05], 0.95)
+    assert level.certified
+    assert (level.answers, level.errors, level.name) == (59, 0, "5% certified")
+    assert level.bound == pytest.approx(1 - 0.05 ** (1 / 59), abs=1e-4)
+
+
+def test_the_sequence_ends_at_the_first_threshold_that_fails() -> None:
+    (level,) = certify(rows(200, wrong_from=70), [0.05], 0.95)
+    assert level.threshold is not None
+    assert level.answers < 80
+    assert stats.binom.cdf(level.errors, level.answers, 0.05) <= 0.05
+    assert stats.binom.cdf(level.errors + 1, level.answers + 1, 0.05) > 0.05
+
+
+def test_an_answer_that_no_threshold_takes_back_counts_against_every_level() -> None:
+    always = [Scored(2.0, False, False, False, f"a{i}") for i in range(10)]
+    assert not any(level.certified for level in certify([*rows(80, wrong_from=80), *always], [0.05], 0.95))
+
+
+def test_where_a_sequence_begins_hangs_on_the_number_of_answers_alone() -> None:
+    assert start(0.05, 1000, 0.95) == 59
+    assert start(0.30, 100, 0.95) == 50
+    assert start(0.30, 4, 0.95) == cases_needed(0.30)
+
+
+def test_the_mix_is_kept_and_a_group_counts_once() -> None:
+    made = [
+        *(Scored(0.5, True, False, True, f"a{i // 2}") for i in range(400)),
+        *(Scored(0.5, False, True, False, f"n{i}") for i in range(34)),
+        *(Scored(0.5, False, False, False, f"o{i}") for i in range(100)),
+    ]
+    found = mixed(made)
+    kinds = [sum(r.answerable for r in found), sum(r.near_miss for r in found)]
+    assert len(found) == pytest.approx(100, abs=2)
+    assert kinds[0] / len(found) == pytest.approx(MIX["answerable"], abs=0.02)
+    assert kinds[1] / len(found) == pytest.approx(MIX["near_miss"], abs=0.02)
+    assert len({r.group for r in found}) == len(found)
+    assert mixed(made) == found
+
+
+def test_a_threshold_is_never_rounded_down() -> None:
+    assert rounded_up(0.12341) == 0.1235
+    assert rounded_up(0.1234) == 0.1234
+
+
+def test_choosing_needs_both_kinds() -> None:
+    with pytest.raises(InputError, match="needs answerable and unanswerable cases"):
+        choose(rows(10, wrong_from=10), 0.28)
+
+
+def test_a_level_that_is_not_certified_is_not_found() -> None:
+    calibration = Calibration(
+        format=1,
+        corpus="c",
+        coefficients="f",
+        threshold=0.5,
+        risk="not certified",
+        chosen={},
+        levels=(Level(risk=0.05), Level(risk=0.1, threshold=0.8, answers=40, errors=0, bound=0.09)),
+    )
+    assert calibration.level(0.05) is None
+    found = calibration.level(0.1)
+    assert found is not None
+    assert found.threshold == 0.8
