@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: chat test check lint bench eval calibrate clean
+.PHONY: chat test check lint bench eval eval-quick calibrate clean
 
 chat: $(VENV)/.run
 	@$(BIN)/fireside chat
@@ -23,7 +23,10 @@ bench: $(VENV)/.dev
 	$(BIN)/python scripts/bench.py
 
 eval: $(VENV)/.dev
-	$(BIN)/fireside eval run --readme README.md
+	$(BIN)/fireside eval run --baselines --readme README.md
+
+eval-quick: $(VENV)/.dev
+	$(BIN)/fireside eval run --quick
 
 calibrate: $(VENV)/.dev
 	$(BIN)/fireside eval calibrate

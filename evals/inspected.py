@@ -18,7 +18,7 @@ from evals.runs import RunInfo
 from evals.tasks import MODEL, the_task
 from persona.errors import InputError
 
-_AT_ONCE = 4  # samples under way: one is answered while Inspect writes the others down
+_AT_ONCE = 1  # the line answers one question at a time, and Inspect costs less a sample the fewer there are under way
 _BUFFERED = 50  # samples between two writes of the log; a kill loses none of them, Inspect keeps them beside it
 
 

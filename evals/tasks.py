@@ -73,7 +73,11 @@ def the_task(bench: Bench, cases: Sequence[Case], system: str, heard: Heard = la
             id=case.id,
             input=case.question,
             target=[str(d) for d in case.decisions],
-            metadata={"suite": case.suite, "section": case.section, "case": case.model_dump(mode="json")},
+            metadata={
+                "suite": case.suite,
+                "section": case.section,
+                "case": case.model_dump(mode="json", exclude_defaults=True),
+            },
         )
         for case in cases
         if bench.asks(case)
@@ -94,7 +98,7 @@ def the_line(bench: Bench, heard: Heard = lambda _id, _ms: None) -> Solver:
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         case = Case.model_validate(state.metadata["case"])
         result = await anyio.to_thread.run_sync(bench.ask, case, limiter=one_at_a_time)
-        state.metadata["reply"] = result.reply.model_dump(mode="json")
+        state.metadata["reply"] = result.reply.model_dump(mode="json", exclude_defaults=True)
         state.metadata["milliseconds"] = round(result.milliseconds, 2)
         state.metadata["quotations"] = list(result.quotations)
         state.output = ModelOutput.from_content("fireside", result.reply.text)

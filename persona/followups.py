@@ -38,11 +38,11 @@ _CLAIMS = re.compile(
     r"^\W*(?:(?:but|no|nope|hm+|well|ok|actually|and)\W+)*(?:it|there|that|they)(?:'s|s|'re| is| was| were| are| had| took| cost)\b",
     re.I,
 )
-_ORDINALS = (
-    (re.compile(r"\b(?:first|1st|former|one|1)\b(?! (?:about|for|with|that|on|in|of))", re.I), 0),
+_ORDINALS = (  # "the second one" has a "one" in it
     (re.compile(r"\b(?:second|2nd|latter|two|2)\b", re.I), 1),
     (re.compile(r"\b(?:third|3rd|three|3)\b", re.I), 2),
-    (re.compile(r"\b(?:last)\b", re.I), -1),
+    (re.compile(r"\blast\b", re.I), -1),
+    (re.compile(r"\b(?:first|1st|former|1)\b|^\W*(?:number |option )?one\W*$", re.I), 0),
 )
 _MEANT = re.compile(
     r"^\W*(?:i (?:mean|meant|want|wanted)|the one|as in|that of|about)\b\s*|\bi (?:mean|meant)\b|\bpl[sz]\b|\bplease\b",
@@ -90,8 +90,8 @@ def _picked(said: str, text: str) -> str:
     words = " ".join(_MEANT.sub(" ", plain).split())
     for pattern, place in _ORDINALS:
         if options and pattern.search(plain) and -len(options) <= place < len(options):
-            rest = pattern.sub(" ", words)
-            return f"{options[place]} {' '.join(re.sub(r'^(?:the|one|:|,|[)(])+', ' ', rest).split())}".strip(" ,:.")
+            rest = re.sub(r"\b(?:the|one|option|number)\b|[:,()]", " ", pattern.sub(" ", words))
+            return " ".join(f"{options[place]} {rest}".split()).strip(" .")
     return words
 
 

@@ -38,6 +38,8 @@ QUESTIONS = 60
 FIRST_QUESTION = "Why does reliability matter?"
 PASSAGES = 64  # more than the embedder remembers, so that each round computes them anew
 ROUNDS = 3
+HARNESS_CASES = 600
+INSTANT = "always-abstains"
 
 Row = tuple[str, str]
 
@@ -154,6 +156,39 @@ def embedding(threads: int) -> Iterator[Row]:
     yield f"embedding, {threads} threads", f"{several:.0f} passages/s: {several / one:.2f} times as many"
 
 
+def harness(data: Path) -> Iterator[Row]:
+    """What the evaluation harness costs beside the replies: the same cases in a plain loop and through Inspect, in turns.
+
+    They are asked of a baseline that answers at once, or the replies' own ups and downs would hide it.
+    """
+    from evals import store
+    from evals.bench import LINE_ONLY
+    from evals.inspected import run_systems
+    from evals.opening import open_line, over
+    from evals.run import run
+
+    cases = sample([c for c in load_cases() if c.suite not in LINE_ONLY], HARNESS_CASES)
+    bench = over(open_line(load_settings({"data_dir": data})), INSTANT)
+    plain: list[float] = []
+    logged: list[float] = []
+    for number in range(ROUNDS):
+        begun = time.perf_counter()
+        run(bench, cases, lambda _done, _all: None)
+        plain.append(time.perf_counter() - begun)
+        info = store.describe(
+            bench, cases, split="all", suites=(), systems=(INSTANT,), epochs=1, limit=0, seed=number, persona="ilya"
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            begun = time.perf_counter()
+            run_systems({INSTANT: bench}, cases, info, store.begin(info, Path(folder)), lambda _n: None)
+            logged.append(time.perf_counter() - begun)
+    bench.close()
+    # The first round pays for Inspect's imports.
+    extra = [(b - a) / len(cases) * 1000 for a, b in zip(plain[1:], logged[1:], strict=True)]
+    yield "a case in a plain loop", f"{statistics.median(plain) / len(cases) * 1000:.1f} ms"
+    yield "more of it through Inspect", f"{statistics.median(extra):.1f} ms"
+
+
 def show(title: str, rows: Iterator[Row]) -> None:
     """Prints each row as it is measured."""
     print(title)
@@ -167,6 +202,7 @@ def bench(data: Path, threads: int) -> None:
     show("Machine", machine())
     show("Start (fresh process, index built)", start(data))
     show(f"A question, of {QUESTIONS} out of evals/cases", questions(data))
+    show(f"Evaluation harness, {HARNESS_CASES} cases, {ROUNDS} rounds", harness(data))
     show(f"Embedding, {PASSAGES} passages, median of {ROUNDS} rounds", embedding(threads))
 
 

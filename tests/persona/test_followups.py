@@ -71,7 +71,7 @@ def test_without_an_earlier_turn_there_is_nothing_to_go_back_to() -> None:
     [
         ("the second one", "the Dota match"),
         ("the first", "the ImageNet contest"),
-        ("the latter, the prize money", "the Dota match the prize money"),
+        ("the latter, the prize money", "the Dota match prize money"),
         ("I meant the Dota match", "the Dota match"),
         ("ImageNet, not Dota", "ImageNet"),
         ("dota pls", "dota"),
