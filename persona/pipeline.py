@@ -362,7 +362,7 @@ def policy_of(card: Card, corpus: Corpus, coefficients: Coefficients, risk: floa
     if risk is not None:
         level = calibration.level(risk) if calibration and not void else None
         if level is None or level.threshold is None:
-            have = [x.name for x in calibration.levels if x.certified] if calibration and not void else []
+            have = [f"{x.risk:.3g}" for x in calibration.levels if x.certified] if calibration and not void else []
             raise ConfigError(
                 f"A risk of {risk:.3g} is not certified for the persona '{card.id}'"
                 + (f": {void}. " if void else f". Certified: {', '.join(have) or 'none'}. ")

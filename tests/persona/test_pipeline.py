@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from persona.errors import ConfigError, PassageIndexError
 from persona.index import PassageIndex
 from persona.llama import LlamaEmbedder
 from persona.models import load_coefficients
-from persona.pipeline import MAX_QUESTION, Fireside, policy_of
+from persona.pipeline import CAUTIOUS_THRESHOLD, MAX_QUESTION, Fireside, policy_of
 from persona.types import Decision, Embedder, Question, Reason, Reply, Turn
 from persona.verification import check_text, citation_stands
 from tests.fakes import HashEmbedder
@@ -305,3 +306,45 @@ def test_captions_without_a_full_stop_get_no_reply_that_is_too_long(embedder: Ll
         assert all(citation_stands(c, fireside.corpus) for c in reply.citations)
     finally:
         fireside.close()
+
+
+def calibrated(card: Card, corpus: Corpus, folder: Path, **changed: object) -> Card:
+    """The persona with a calibration in which a risk of 10% is certified, and 5% is not."""
+    values = {
+        "format": 1,
+        "corpus": corpus.fingerprint,
+        "coefficients": load_coefficients().fingerprint,
+        "threshold": 0.4,
+        "risk": "not certified",
+        "chosen": {},
+        "levels": [{"risk": 0.05}, {"risk": 0.1, "threshold": 0.8, "answers": 40, "errors": 0, "bound": 0.09}],
+    }
+    path = folder / "made.calibration.json"
+    path.write_text(json.dumps({**values, **changed}))
+    return card.model_copy(update={"calibration": path})
+
+
+def test_a_certified_level_of_risk_sets_the_threshold(card: Card, corpus: Corpus, tmp_path: Path) -> None:
+    made = calibrated(card, corpus, tmp_path)
+    coefficients = load_coefficients()
+    assert policy_of(made, corpus, coefficients).threshold == 0.4
+    policy = policy_of(made, corpus, coefficients, risk=0.1)
+    assert (policy.threshold, policy.risk) == (0.8, "10% certified")
+
+
+def test_a_level_that_is_not_certified_is_refused_in_one_sentence(card: Card, corpus: Corpus, tmp_path: Path) -> None:
+    made = calibrated(card, corpus, tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        policy_of(made, corpus, load_coefficients(), risk=0.05)
+    assert_sentence(caught.value, "0.05 is not certified", "Certified: 0.1. ")
+
+
+@pytest.mark.parametrize("changed", [{"corpus": "sha256:0"}, {"coefficients": "0"}])
+def test_a_certificate_for_other_documents_or_coefficients_is_void(
+    card: Card, corpus: Corpus, tmp_path: Path, changed: dict[str, str]
+) -> None:
+    made = calibrated(card, corpus, tmp_path, **changed)
+    policy = policy_of(made, corpus, load_coefficients())
+    assert (policy.threshold, policy.risk) == (CAUTIOUS_THRESHOLD, "not certified")
+    with pytest.raises(ConfigError, match="have changed since it was calibrated"):
+        policy_of(made, corpus, load_coefficients(), risk=0.1)
