@@ -78,7 +78,8 @@ def render_external(made: Mapping[str, Mapping[str, Any]]) -> str:
         lines.append("|---|---:|" + "---:|" * len(systems))
         for row, first in enumerate(of_set["systems"][systems[0]]):
             cells = "".join(f" {of_set['systems'][s][row][1]} |" for s in systems)
-            lines.append(f"| {first[0]} | {first[2]} |{cells}")
+            counts = dict.fromkeys(str(of_set["systems"][s][row][2]) for s in systems)
+            lines.append(f"| {first[0]} | {' / '.join(counts)} |{cells}")
     return "\n".join(lines).strip() + "\n"
 
 

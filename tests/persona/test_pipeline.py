@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -308,7 +308,7 @@ def test_captions_without_a_full_stop_get_no_reply_that_is_too_long(embedder: Ll
         fireside.close()
 
 
-def calibrated(card: Card, corpus: Corpus, folder: Path, **changed: object) -> Card:
+def calibrated(card: Card, corpus: Corpus, folder: Path, changed: Mapping[str, str] = {}) -> Card:
     """The persona with a calibration in which a risk of 10% is certified, and 5% is not."""
     values = {
         "format": 1,
@@ -343,7 +343,7 @@ def test_a_level_that_is_not_certified_is_refused_in_one_sentence(card: Card, co
 def test_a_certificate_for_other_documents_or_coefficients_is_void(
     card: Card, corpus: Corpus, tmp_path: Path, changed: dict[str, str]
 ) -> None:
-    made = calibrated(card, corpus, tmp_path, **changed)
+    made = calibrated(card, corpus, tmp_path, changed)
     policy = policy_of(made, corpus, load_coefficients())
     assert (policy.threshold, policy.risk) == (CAUTIOUS_THRESHOLD, "not certified")
     with pytest.raises(ConfigError, match="have changed since it was calibrated"):
