@@ -6,7 +6,7 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from evals.cases import FOLDER, Case
@@ -32,8 +32,17 @@ class Bench:
     `ask` may be called from many threads; the questions are answered one after the other.
     """
 
-    def __init__(self, fireside: Fireside, answerer: Answerer | None = None, poison: Path | None = None) -> None:
+    def __init__(
+        self,
+        fireside: Fireside,
+        answerer: Answerer | None = None,
+        poison: Path | None = None,
+        *,
+        skip: Collection[str] = (),
+    ) -> None:
+        """`skip` names suites that make no sense for this configuration."""
         self.fireside = fireside
+        self._skip = frozenset(skip) if answerer is None else frozenset((*skip, *LINE_ONLY))
         self.answerer = answerer or fireside
         self._poison = poison or FOLDER / POISONED
         self._poisoned: Fireside | None = None
@@ -41,7 +50,7 @@ class Bench:
 
     def asks(self, case: Case) -> bool:
         """Whether this configuration can be asked that case."""
-        return self.answerer is self.fireside or case.suite not in LINE_ONLY
+        return case.suite not in self._skip
 
     def ask(self, case: Case) -> Result:
         """The reply to one case, scored."""

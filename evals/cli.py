@@ -145,6 +145,9 @@ def _show(folder: Path, main: str, save_to: Path | None, readme: Path | None) ->
     found = figures(loaded.results)
     beside = beside_of(folder, main)
     out.print(_table(loaded, found, beside))
+    if main == NO_RETRIEVAL:
+        claiming = sum(bool(r.reply.claims) for r in loaded.results)
+        out.print(f"With retrieval off, {claiming} of {len(loaded.results)} replies claim something of the talks.")
     if loaded.info.epochs > 1:
         out.print(f"{(k := pass_all(loaded.results)).name}: {k} of {k.of} cases")
     out.print(f"Run {folder.name}. `fireside eval report {folder.name}` shows every failed case.")

@@ -45,5 +45,5 @@ def over(fireside: Fireside, system: str, cases: Path = FOLDER) -> Bench:
         raise InputError(f"No system '{system}'. Use one of: {', '.join(SYSTEMS)}.")
     poison = cases / POISONED
     if system == NO_RETRIEVAL:
-        return Bench(fireside.without([p.id for p in fireside.corpus.passages]), poison=poison)
+        return Bench(fireside.without([p.id for p in fireside.corpus.passages]), poison=poison, skip=("poisoned",))
     return Bench(fireside, BASELINES[system](fireside) if system in BASELINES else None, poison)

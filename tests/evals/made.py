@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from evals.cases import Case
 from evals.runs import Result
 from evals.scoring import Outcome
-from persona.types import Reason, Reply, Timings
+from persona.types import Citation, Reason, Reply
 
 
 def case(id_: str, suite: str, *, question: str = "q", **more: object) -> Case:
@@ -14,10 +16,18 @@ def case(id_: str, suite: str, *, question: str = "q", **more: object) -> Case:
     return Case.model_validate({**values, **more})
 
 
-def reply(reason: Reason, confidence: float, text: str = "t") -> Reply:
+def reply(
+    reason: Reason,
+    confidence: float,
+    text: str = "t",
+    *,
+    to: str = "q",
+    id_: str = "x-1",
+    citations: Sequence[Citation] = (),
+) -> Reply:
     return Reply(
-        id="x-1",
-        question="q",
+        id=id_,
+        question=to,
         decision=reason.decision,
         reason=reason,
         text=text,
@@ -25,8 +35,7 @@ def reply(reason: Reason, confidence: float, text: str = "t") -> Reply:
         threshold=0.5,
         risk="not certified",
         voice="quotes",
-        corpus="sha256:0",
-        timings_ms=Timings(),
+        citations=tuple(citations),
     )
 
 

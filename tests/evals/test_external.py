@@ -29,7 +29,8 @@ from persona.evidence import MAX_CHARACTERS
 from persona.llama import LlamaEmbedder
 from persona.models import Softmax, blank, load_coefficients
 from persona.text import split_sentences
-from persona.types import Citation, Decision, DocumentKind, Question, Reason, Reply
+from persona.types import Citation, Decision, DocumentKind, Question, Reason
+from tests.evals.made import reply
 from tests.fakes import HashEmbedder
 
 BEES = "A hive has one queen. She lives for up to five years. In summer, fifty thousand bees live in a hive."
@@ -255,18 +256,7 @@ def result(
     expected: Decision, reason: Reason, confidence: float, *, passage: bool = False, sentence: bool = False
 ) -> ExternalResult:
     case = ExternalCase(Question(text="q"), expected, ("p",), ("s",) if expected is Decision.ANSWER else ())
-    reply = Reply(
-        id="",
-        question="q",
-        decision=reason.decision,
-        reason=reason,
-        text="t",
-        confidence=confidence,
-        threshold=0.5,
-        risk="not certified",
-        voice="quotes",
-    )
-    return ExternalResult(case, reply, passage, sentence)
+    return ExternalResult(case, reply(reason, confidence), passage, sentence)
 
 
 def test_figures_are_counted() -> None:

@@ -20,7 +20,8 @@ from evals.report import HEADLINES, NOT_AVAILABLE, TEMPLATE, render, why, write
 from evals.run import Figure, figures, measures
 from evals.runs import Result, Run, RunInfo
 from evals.scoring import Outcome
-from persona.types import Citation, DocumentKind, Reason, Reply
+from persona.types import Citation, DocumentKind, Reason
+from tests.evals import made
 
 NASTY = """<script>alert("x")</script> & 'quoted' 🦊 שלום </details><img src=x onerror=alert(1)>"""
 VOID = {"meta", "input", "img", "br", "link", "hr"}
@@ -83,19 +84,8 @@ def result(
     """A result of threshold 0.5; a case of `suite` expects an answer where that is answerable, and else none."""
     decision = "answer" if suite in ("answerable", "attribution", "quote") else "abstain"
     whole = {"id": "x-1", "suite": suite, "question": "q", "decisions": [decision], "split": "certify"} | case
-    reply = Reply(
-        id=whole["id"],
-        question=whole["question"],
-        decision=reason.decision,
-        reason=reason,
-        text=text,
-        confidence=confidence,
-        threshold=0.5,
-        risk="not certified",
-        voice="quotes",
-        citations=tuple(citations),
-    )
-    return Result(Case.model_validate(whole), reply, outcome, 1.0)
+    given = made.reply(reason, confidence, text, to=whole["question"], id_=whole["id"], citations=citations)
+    return Result(Case.model_validate(whole), given, outcome, 1.0)
 
 
 def citation(quote: str, *, verbatim: bool = True, speaker: str | None = "Mara Lindqvist") -> Citation:

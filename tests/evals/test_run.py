@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from evals.cases import Case
 from evals.run import Figure, Result, measures
 from evals.runs import Run, RunInfo
 from evals.scorecard import (
@@ -23,30 +22,16 @@ from evals.scorecard import (
 )
 from evals.scoring import Outcome
 from persona.errors import InputError
-from persona.types import Reason, Reply, Timings
+from persona.types import Reason
+from tests.evals import made
 
 
 def result(suite: str, reason: Reason, outcome: Outcome, confidence: float) -> Result:
-    decision = "answer" if suite == "answerable" else "abstain"
-    case = Case.model_validate({"id": "x-1", "suite": suite, "question": "q", "decisions": [decision], "split": "test"})
-    reply = Reply(
-        id="x-1",
-        question="q",
-        decision=reason.decision,
-        reason=reason,
-        text="t",
-        confidence=confidence,
-        threshold=0.5,
-        risk="not certified",
-        voice="quotes",
-        corpus="sha256:0",
-        timings_ms=Timings(),
-    )
-    return Result(case, reply, outcome, 1.0)
+    return made.result(made.case("x-1", suite), reason, outcome, confidence)
 
 
 def test_confidence_is_measured_on_what_the_threshold_decides() -> None:
-    made = [
+    results = [
         result("answerable", Reason.SUPPORTED, "right", 0.9),
         result("answerable", Reason.SUPPORTED, "wrong", 0.7),
         result("answerable", Reason.NOT_STATED, "withheld", 0.2),
@@ -54,7 +39,7 @@ def test_confidence_is_measured_on_what_the_threshold_decides() -> None:
         result("near_miss", Reason.SUPPORTED, "wrong", 0.6),
         result("near_miss", Reason.NOT_STATED, "right", 0.1),
     ]
-    found = measures(made)
+    found = measures(results)
     assert found["truthfulness (+1 right, 0 withheld, -1 wrong)"] == pytest.approx((1 - 2) / 6)
     # 0.9 and 0.7 beat both 0.6 and 0.1; 0.2 beats 0.1; the question back has no confidence.
     assert found["AUROC, answerable against unanswerable"] == pytest.approx(5 / 6)
@@ -114,9 +99,9 @@ def test_the_readmes_table_is_replaced_between_its_marks(tmp_path: Path) -> None
     assert "earlier" not in text
     write(readme, run, found, beside)
     assert readme.read_text() == text
-    made = json.loads((tmp_path / SCORES).read_text())
-    assert made["outcomes"] == {"x-1": "withheld"}
-    assert render(made) == section(readme, BEGIN, END)
+    kept = json.loads((tmp_path / SCORES).read_text())
+    assert kept["outcomes"] == {"x-1": "withheld"}
+    assert render(kept) == section(readme, BEGIN, END)
     assert (tmp_path / "docs" / "reliability.png").is_file()
 
 
