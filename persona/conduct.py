@@ -167,14 +167,17 @@ class Found(NamedTuple):
         """Whether it decides by itself, whatever the talks hold."""
         return self.probability >= SURE
 
-    def outweighs(self, answer: float | None, *, asks_back: bool = False) -> bool:
+    def outweighs(self, answer: float | None, *, vague: bool = False, unresolved: bool = False) -> bool:
         """Whether it decides, given the confidence of the answer that the talks hold; None if they hold none.
 
-        `asks_back`: the question is too vague for the talks, as most that are put to the bot itself are.
+        `vague`: the question has several senses in the talks, as most that are put to the bot itself have. `unresolved`: it
+        points at something that nobody named; "why does it work?" is not about the bot.
         """
         if answer is not None:
             return self.probability >= max(CONTESTS, answer)
-        return self.probability >= (LIKELY if asks_back or self.reason.value in DECLINED else LIKELY_ANSWERED)
+        if self.reason.value in DECLINED or vague:
+            return self.probability >= LIKELY
+        return not unresolved and self.probability >= LIKELY_ANSWERED
 
 
 SURE = 0.5

@@ -178,7 +178,8 @@ class Fireside:
         verdict = decide(analysis, ranked, self.policy, self.corpus)
         reply.decided(verdict)
         answer = verdict.confidence if verdict.reason.decision is Decision.ANSWER else None
-        if conduct.outweighs(answer, asks_back=verdict.reason.decision is Decision.CLARIFY):
+        vague, unresolved = (verdict.reason is reason for reason in (Reason.AMBIGUOUS, Reason.UNRESOLVED))
+        if conduct.outweighs(answer, vague=vague, unresolved=unresolved):
             return reply.plain(conduct.reason, self._conduct_line(conduct.reason), conduct.probability)
         match verdict.reason:
             case Reason.SUPPORTED | Reason.CORRECTED:

@@ -348,3 +348,9 @@ def test_a_certificate_for_other_documents_or_coefficients_is_void(
     assert (policy.threshold, policy.risk) == (CAUTIOUS_THRESHOLD, "not certified")
     with pytest.raises(ConfigError, match="have changed since it was calibrated"):
         policy_of(made, corpus, load_coefficients(), risk=0.1)
+
+
+@pytest.mark.parametrize("text", ["Why does it work?", "why?", "ok but how does it work"])
+def test_a_question_that_points_at_nothing_is_asked_back_about(fireside: Fireside, text: str) -> None:
+    reply = fireside.answer(Question(text=text)).reply
+    assert (reply.decision, reply.reason) == (Decision.CLARIFY, Reason.UNRESOLVED)
