@@ -20,7 +20,7 @@ from evals import scorecard
 from evals.baselines import BASELINES
 from evals.bench import Bench, twins
 from evals.opening import LINE, NO_RETRIEVAL, open_line, over
-from evals.run import Figure, figures, lengths_and_times, measures, pass_all, run, save
+from evals.run import Figure, figures, intervals, lengths_and_times, measures, pass_all, run, save
 from evals.runs import Run
 from persona.card import load_card
 from persona.corpus import load_corpus
@@ -63,8 +63,11 @@ def _table(run_: Run, found: Sequence[Figure], beside: dict[str, list[Figure]]) 
         if figure.of:
             others = [str(row[number]) for row in beside.values()]
             table.add_row(figure.name, str(figure), figure.interval, str(figure.of), *others)
+    spread = intervals(run_.results)
     for name, value in measures(run_.results).items():
-        table.add_row(name, "n/a" if value is None else f"{value:.3f}")
+        between = spread[name]
+        shown = f"{between.low:.3f} to {between.high:.3f}" if between else ""
+        table.add_row(name, "n/a" if value is None else f"{value:.3f}", shown)
     for name, value in lengths_and_times(run_.results).items():
         table.add_row(name, f"{value:.0f}")
     return table
@@ -170,6 +173,7 @@ def report_command(
     ctx: typer.Context,
     run_name: Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's id; the newest if left out.")] = None,
     to: Annotated[Path | None, typer.Option("--to", help="Folder for the files; the run's own if left out.")] = None,
+    readme: Annotated[Path | None, typer.Option("--readme", help="Write the run's table into this README.")] = None,
 ) -> None:
     """Write a run as one HTML page, with its plots beside it as PNGs."""
     from evals import report, store
@@ -179,13 +183,10 @@ def report_command(
     info = store.read_info(folder)
     main = info.systems[0]
     loaded = store.load(folder, main)
-    written = report.write(
-        loaded,
-        figures(loaded.results),
-        measures(loaded.results),
-        to or folder,
-        beside=beside_of(folder, main),
-    )
+    found, beside = figures(loaded.results), beside_of(folder, main)
+    if readme is not None:
+        scorecard.write(readme, loaded, found, beside)
+    written = report.write(loaded, found, measures(loaded.results), to or folder, beside=beside)
     for path in written:
         out.print(str(path), soft_wrap=True)
 

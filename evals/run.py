@@ -9,9 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from evals.bench import Bench
 from evals.cases import CONDUCT, Case
 from evals.metrics import (
+    Interval,
     aurc,
     auroc,
     brier,
@@ -168,7 +171,7 @@ def measures(results: Sequence[Result]) -> dict[str, float | None]:
     kept = [r.outcome if r.reply.decision is Decision.ANSWER else "withheld" for r in both]
     false_answers = sum(r.reply.decision is Decision.ANSWER for r in nothing)
     return {
-        "false answers: upper 95% bound": clopper_pearson_upper(false_answers, len(nothing)),
+        BOUND: clopper_pearson_upper(false_answers, len(nothing)),
         "truthfulness (+1 right, 0 withheld, -1 wrong)": truthfulness(
             kept.count("right"), kept.count("wrong"), kept.count("withheld")
         ),
@@ -183,6 +186,31 @@ def measures(results: Sequence[Result]) -> dict[str, float | None]:
     }
 
 
+def intervals(results: Sequence[Result], *, draws: int = 400, seed: int = 0) -> dict[str, Interval | None]:
+    """The 95% interval of each of `measures`: percentiles over draws of whole talk sections, for cases of one section (or
+    of one paraphrase group) rise and fall together. None where it is undefined in most draws."""
+    clusters: dict[str, list[Result]] = defaultdict(list)
+    for r in results:
+        if r.case.suite in ("answerable", "key_points") or r.case.unanswerable:
+            clusters[r.case.section or r.case.group or r.case.id].append(r)
+    names = sorted(clusters)
+    chance = np.random.default_rng(seed)
+    found: dict[str, list[float]] = defaultdict(list)
+    for _ in range(draws if names else 0):
+        drawn = [r for i in chance.integers(len(names), size=len(names)) for r in clusters[names[i]]]
+        for name, value in measures(drawn).items():
+            if value is not None:
+                found[name].append(value)
+    out: dict[str, Interval | None] = dict.fromkeys(measures(results))
+    for name, values in found.items():
+        if 2 * len(values) >= draws:
+            low, high = np.quantile(values, [0.025, 0.975])
+            out[name] = Interval(float(low), float(high))
+    out[BOUND] = None  # it is a bound itself
+    return out
+
+
+BOUND = "false answers: upper 95% bound"
 ANSWERS = (Reason.SUPPORTED, Reason.CORRECTED)
 _WITHHELD = (Reason.OUT_OF_CORPUS, Reason.NOT_STATED, Reason.AFTER_THE_TALKS, Reason.UNSUPPORTED)
 

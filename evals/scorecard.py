@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evals import plots
-from evals.run import Figure, lengths_and_times, measures
+from evals.run import Figure, intervals, lengths_and_times, measures
 from evals.runs import Run
 from persona.errors import InputError
 
@@ -27,8 +27,16 @@ _OWN_TO_A_RUN = {"id", "created", "versions"}  # which differ between two runs o
 
 def scores(run: Run, figures: Sequence[Figure], beside: Mapping[str, Sequence[Figure]]) -> dict[str, Any]:
     """What the table is made from, in JSON; times are left out, they depend on the machine."""
-    values = {name: None if value is None else round(value, 3) for name, value in measures(run.results).items()}
-    values["median length of an answer, characters"] = lengths_and_times(run.results)["median answer, characters"]
+    spread = intervals(run.results)
+    values: dict[str, list[float | None]] = {}
+    for name, value in measures(run.results).items():
+        between = spread[name] or (None, None)
+        values[name] = [None if x is None else round(x, 3) for x in (value, *between)]
+    values["median length of an answer, characters"] = [
+        lengths_and_times(run.results)["median answer, characters"],
+        None,
+        None,
+    ]
     return {
         "run": run.info.model_dump(mode="json", exclude=_OWN_TO_A_RUN),
         "figures": [[f.name, f.hits, f.of] for f in figures],
@@ -52,9 +60,10 @@ def render(made: Mapping[str, Any]) -> str:
             cells = "".join(f" {found.get(figure.name, 'n/a')} |" for found in others.values())
             lines.append(f"| {figure.name} | {figure} | {figure.interval} | {figure.of} |{cells}")
     blank = " |" * len(others)
-    for name, value in made["measures"].items():
+    for name, (value, low, high) in made["measures"].items():
         shown = "n/a" if value is None else f"{value:.0f}" if name.endswith("characters") else f"{value:.3f}"
-        lines.append(f"| {name} | {shown} | | |{blank}")
+        between = "" if low is None else f"{low:.3f} to {high:.3f}"
+        lines.append(f"| {name} | {shown} | {between} | |{blank}")
     return "\n".join(lines) + f"\n\nThreshold {info['threshold']:.4g}, {info['risk']}.\n"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evals.run import Figure, Result, measures
+from evals.run import Figure, Result, intervals, measures
 from evals.runs import Run, RunInfo
 from evals.scorecard import (
     BEGIN,
@@ -56,6 +56,27 @@ def test_a_run_without_answers_has_no_figures_but_is_none_the_worse() -> None:
     assert len(undefined) == len(found) - 1
 
 
+def test_intervals_hold_the_value_and_draw_whole_sections() -> None:
+    sections = [("a", "right", 0.9), ("b", "right", 0.8), ("c", "wrong", 0.7), ("d", "right", 0.4), ("e", "wrong", 0.3)]
+    results = [
+        made.result(made.case(f"{section}-{i}", "answerable", section=section), Reason.SUPPORTED, outcome, sure)
+        for section, outcome, sure in sections
+        for i in range(4)
+    ]
+    found, values = intervals(results), measures(results)
+    assert set(found) == set(values)
+    name = "truthfulness (+1 right, 0 withheld, -1 wrong)"
+    between, value = found[name], values[name]
+    assert between is not None
+    assert value == pytest.approx(0.2)
+    assert between.low <= value <= between.high
+    # Five sections that are right or wrong whole: wider than 20 cases of their own would be.
+    assert between.high - between.low > 1.0
+    assert intervals(results) == found
+    assert found["AUROC, answerable against unanswerable"] is None
+    assert intervals([]) == dict.fromkeys(values)
+
+
 def test_a_share_of_nothing_is_not_zero() -> None:
     assert (str(Figure("x", 0, 0)), Figure("x", 0, 0).interval) == ("n/a", "n/a")
     assert (str(Figure("x", 8, 10)), Figure("x", 8, 10).interval) == ("80.0%", "49% to 94%")
@@ -93,7 +114,7 @@ def test_the_readmes_table_is_replaced_between_its_marks(tmp_path: Path) -> None
     text = readme.read_text()
     assert "| right | 80.0% | 49% to 94% | 10 | 50.0% |" in text
     assert "nobody asked" not in text
-    assert "| Brier score of the answers | n/a | | | |" in text
+    assert "| Brier score of the answers | n/a |  | | |" in text
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "earlier" not in text
