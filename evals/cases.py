@@ -40,6 +40,7 @@ Suite = Literal[
     "clarified",
     "key_points",
     "poisoned",
+    "carried",
     "twin",
 ]
 UNANSWERABLE = ("near_miss", "off_topic", "person", "after_the_talks", "false_premise")
