@@ -100,10 +100,9 @@ def run_command(
     from evals.inspected import run_systems
 
     settings = _with_voice(_settings(ctx), voice, model)
+    limit = QUICK if quick else limit
     loaded = case_files.load_cases(cases)
-    chosen = case_files.suites_of(
-        loaded, split=split, suites=suites or (), limit=QUICK if quick else limit, generated=twins(loaded)
-    )
+    chosen = case_files.suites_of(loaded, split=split, suites=suites or (), limit=limit, generated=twins(loaded))
     fireside = open_line(settings, threshold)
     main = LINE if retrieval else NO_RETRIEVAL
     systems = [main, *(BASELINES if baselines else ())]
@@ -115,7 +114,7 @@ def run_command(
         suites=suites or (),
         systems=systems,
         epochs=epochs,
-        limit=QUICK if quick else limit,
+        limit=limit,
         seed=seed,
         persona=settings.persona,
     )

@@ -100,8 +100,8 @@ class Coefficients(BaseModel):
 class Level(BaseModel):
     """A level of risk, and what the certify cases say of it. `threshold` is None where they support none.
 
-    Of `answers` given at the threshold, `errors` were wrong; `bound` is the upper bound of the risk. Where no threshold is
-    supported, the answers and errors are those of the strictest threshold that had enough cases to be tested.
+    Of `answers` given at the threshold, `errors` were wrong; `bound` is the upper bound of the risk. Without a threshold
+    there are no answers to count.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
