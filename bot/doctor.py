@@ -13,7 +13,15 @@ from typing import Literal, NamedTuple, TextIO
 from persona.card import Card, load_card
 from persona.corpus import Corpus, load_corpus
 from persona.errors import FiresideError
-from persona.llama import EMBEDDING_MODEL, EMBEDDING_SHA256, LlamaEmbedder
+from persona.llama import (
+    EMBEDDING_MODEL,
+    EMBEDDING_SHA256,
+    JUDGE_MODEL,
+    JUDGE_SHA256,
+    READER_MODEL,
+    READER_SHA256,
+    LlamaEmbedder,
+)
 from persona.opening import open_index
 from persona.pipeline import why_uncalibrated
 from persona.settings import Settings
@@ -51,7 +59,8 @@ def _from_settings(load: Callable[[], Settings]) -> Iterator[Check]:
         return
     yield Check("settings", "ok", f"voice {settings.voice}, persona '{settings.persona}'")
     yield (folder := data_folder(settings.data_dir))
-    yield (model := embedding_model(EMBEDDING_MODEL, EMBEDDING_SHA256))
+    models = [weights(*model) for model in MODELS]
+    yield from models
     try:
         card = load_card(settings.persona)
     except FiresideError as exc:
@@ -65,7 +74,7 @@ def _from_settings(load: Callable[[], Settings]) -> Iterator[Check]:
         return
     yield Check("documents", "ok", f"{len(corpus.documents)} read, {len(corpus.passages)} passages")
     yield calibration(card, corpus)
-    if "problem" not in (folder.state, model.state):
+    if "problem" not in (folder.state, *(m.state for m in models)):
         yield passages(settings, card, corpus, LlamaEmbedder)
 
 
@@ -96,15 +105,22 @@ def data_folder(folder: Path) -> Check:
     return Check("data folder", "ok", f"'{folder}', {free / 2**30:.1f} GB free")
 
 
-def embedding_model(path: Path, sha256: str) -> Check:
-    """Whether the embedding model is whole."""
+MODELS = (
+    ("embedding model", EMBEDDING_MODEL, EMBEDDING_SHA256),
+    ("reader", READER_MODEL, READER_SHA256),
+    ("judge", JUDGE_MODEL, JUDGE_SHA256),
+)
+
+
+def weights(name: str, path: Path, sha256: str) -> Check:
+    """Whether a bundled model is whole."""
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as exc:
-        return Check("embedding model", "problem", f"'{path}' can't be read: {exc.strerror}. Reinstall fireside.")
+        return Check(name, "problem", f"'{path}' can't be read: {exc.strerror}. Reinstall fireside.")
     if digest != sha256:
-        return Check("embedding model", "problem", f"'{path}' is corrupt (its sha256 differs). Reinstall fireside.")
-    return Check("embedding model", "ok", f"{path.name}, checksum right")
+        return Check(name, "problem", f"'{path}' is corrupt (its sha256 differs). Reinstall fireside.")
+    return Check(name, "ok", f"{path.name}, checksum right")
 
 
 def calibration(card: Card, corpus: Corpus) -> Check:

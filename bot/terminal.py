@@ -180,7 +180,7 @@ class Chat:
             place = ", ".join(part for part in (hit.passage.speaker or "", start, hit.passage.document) if part)
             self._screen.say(f"  {rank}. cosine {hit.cosine:.2f}, BM25 {hit.bm25:.1f} · {place}")
             self._screen.say(f"     {shorten(hit.passage.text, _SNIPPET)}", "dim")
-        weighed = main_features(self._fireside.policy.coefficients.answerable, trace.features)
+        weighed = main_features(self._fireside.policy.coefficients.confidence(trace.features), trace.features)
         if weighed:
             self._screen.say("what weighed most (+ for an answer, − against one):")
         for feature in weighed:

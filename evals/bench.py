@@ -155,7 +155,7 @@ def with_document(fireside: Fireside, transcript: Path) -> Fireside:
     if not copy.is_current(corpus, fireside.embedder):
         build(corpus, copy, fireside.embedder)
     policy = fireside.policy
-    return Fireside(fireside.card, corpus, copy, fireside.embedder, policy.coefficients, policy)
+    return Fireside(fireside.card, corpus, copy, fireside.embedder, policy.coefficients, policy, fireside.judge)
 
 
 def _looked_up(fireside: Fireside, case: Case) -> Reply:

@@ -132,12 +132,14 @@ def _read(file: Path) -> Iterator[Case]:
 
 
 class Section(BaseModel):
-    """Places that speak of the same thing, by line ranges ("4-6") of each document; all in one split."""
+    """Places that speak of the same thing, by line ranges ("4-6") of each document; all in one split. `judge`: its cases
+    train the judge, and not the coefficients that weigh what the judge says."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: str
     split: Split
+    judge: bool = False
     spans: dict[str, tuple[str, ...]]
 
 

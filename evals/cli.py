@@ -25,7 +25,7 @@ from evals.runs import Run
 from persona.card import load_card
 from persona.corpus import load_corpus
 from persona.errors import ConfigError, InputError
-from persona.llama import LlamaEmbedder
+from persona.llama import LlamaEmbedder, LlamaJudge
 from persona.models import blank, load_calibration, load_coefficients
 from persona.settings import Settings, load_settings
 
@@ -250,10 +250,12 @@ def external_command(
         if card.calibration is None:
             raise ConfigError(f"The persona card '{card.path}' names no calibration file. Give --threshold.")
         threshold = load_calibration(card.calibration).threshold
-    embedder = LlamaEmbedder()
+    embedder, judge = LlamaEmbedder(), LlamaJudge()
     with _bar("Reading and asking…", None) as tell:
-        score = external.evaluate(loaded, embedder, load_coefficients(), threshold, tell, limit=limit or None)
+        fitted = load_coefficients()
+        score = external.evaluate(loaded, embedder, fitted, threshold, tell, limit=limit or None, judge=judge)
     embedder.close()
+    judge.close()
     title = f"{score.name}: {score.questions} questions, {score.passages} passages, {score.skipped} skipped"
     table = Table("figure", "value", "95% interval", "n", title=title)
     rows = external.table(score)
@@ -323,6 +325,60 @@ def calibrate_command(
         )
     out.print(table)
     out.print(f"Threshold {value.threshold} ({value.risk}), chosen on certify: {value.chosen}")
+
+
+@app.command("ablation")
+def ablation_command(
+    ctx: typer.Context,
+    sets: Annotated[
+        list[Path] | None, typer.Option("--external", help="A set to score too; may be given more than once.")
+    ] = None,
+    kind: Annotated[str, typer.Option("--format", help="Of the sets: clapnq, mtrag or jsonl.")] = "clapnq",
+    cases: Folder = case_files.FOLDER,
+    readme: Annotated[Path | None, typer.Option("--readme", help="Write the figures into this README.")] = None,
+) -> None:
+    """What each kind of evidence brings: similarity alone, with words, with late interaction, with the judge."""
+    from evals import ablation, external
+
+    loaded = case_files.load_cases(cases)
+    others = [external.load(kind, path) for path in sets or ()]
+    fireside = open_line(_settings(ctx), 0.0)
+    with _bar("Fitting and asking…", None) as tell:
+        rows = ablation.ablate(fireside, loaded, others, tell)
+    fireside.close()
+    table = Table("figure", *(row.name for row in rows))
+    for place, figure in enumerate(rows[0].figures):
+        table.add_row(f"{figure.name} (n = {figure.of})", *(str(row.figures[place]) for row in rows))
+    shown: list[tuple[str, list[float | None]]] = [
+        ("AUROC of the confidence", [row.auroc for row in rows]),
+        ("coverage at 5% false answers", [row.coverage for row in rows]),
+    ]
+    for place, (name, *_) in enumerate(rows[0].external):
+        shown.append((f"{name}: AUROC", [row.external[place][1] for row in rows]))
+        shown.append((f"{name}: coverage at 5% false answers", [row.external[place][2] for row in rows]))
+    for name, values in shown:
+        table.add_row(name, *("n/a" if v is None else f"{v:.3f}" for v in values))
+    out.print(table)
+    if readme is not None:
+        scorecard.write_ablation(readme, rows)
+
+
+@app.command("judge")
+def judge_command(
+    file: Annotated[Path, typer.Argument(help="Questions with their paragraphs, as SQuAD 2.0 has them (JSON).")],
+    articles: Annotated[int, typer.Option(min=0, help="The last articles alone; 0: all.")] = 0,
+) -> None:
+    """How well the judge alone tells answerable questions from near-misses, each against its own paragraph."""
+    from evals import judging
+
+    judge = LlamaJudge()
+    with _bar("Judging…", None) as tell:
+        found = judging.evaluate(judge, judging.load(file, articles), tell)
+    judge.close()
+    table = Table("figure", "value", "n")
+    for name, value, of in found:
+        table.add_row(name, "n/a" if value is None else f"{value:.3f}", str(of))
+    out.print(table)
 
 
 @app.command("cases")

@@ -33,7 +33,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, StrictBool, ValidationError
 
 from evals.baselines import PLAIN_THRESHOLD, PlainRag
-from evals.metrics import auroc, clopper_pearson_upper
+from evals.metrics import auroc, clopper_pearson_upper, coverage_at_false
 from evals.run import ANSWERS, Figure
 from evals.runs import Answerer
 from evals.scoring import folded
@@ -46,13 +46,15 @@ from persona.index import PassageIndex
 from persona.models import Coefficients
 from persona.pipeline import NOT_CERTIFIED, Fireside
 from persona.text import clean, ends_sentence, split_sentences
-from persona.types import Citation, Decision, Embedder, Question, Reason, Reply, Turn
+from persona.types import Citation, Decision, Embedder, Judge, Question, Reason, Reply, Turn
 
 FORMATS = ("clapnq", "mtrag", "jsonl")
 CLAPNQ_FILES = ("clapnq_dev_answerable.jsonl", "clapnq_dev_unanswerable.jsonl")
 MTRAG_FILES = ("tasks.jsonl", "pooled_passages.jsonl")
 LINE = "this line"
 PLAIN = "plain bot"
+
+FALSE = 0.05  # share of unanswerable questions that may be answered where coverage is compared
 
 Mode = Literal["near-miss", "closed"]
 
@@ -117,13 +119,15 @@ class ExternalResult:
 @dataclass(frozen=True)
 class SystemScore:
     """How one answerer did. Shares with their counts; `bound` is the upper 95% bound of the share of unanswerable
-    questions that it answered, `auroc` of its confidence over `weighed` questions; None is undefined."""
+    questions that it answered, `auroc` of its confidence over `weighed` questions, `coverage` the share of the answerable
+    ones that it could answer if FALSE of the unanswerable ones may be; None is undefined."""
 
     name: str
     threshold: float
     figures: tuple[Figure, ...]
     bound: float | None
     auroc: float | None
+    coverage: float | None
     weighed: int
     results: tuple[ExternalResult, ...]
 
@@ -491,6 +495,7 @@ def evaluate(
     *,
     limit: int | None = None,
     plain_threshold: float = PLAIN_THRESHOLD,
+    judge: Judge | None = None,
 ) -> ExternalScore:
     """Asks the line and the plain bot every question of a set, of an index of its passages made for this run in memory.
 
@@ -513,7 +518,7 @@ def evaluate(
         try:
             index.build(corpus, embedder, progress)
             policy = Policy(coefficients, threshold, NOT_CERTIFIED)
-            fireside = Fireside(card, corpus, index, embedder, coefficients, policy)
+            fireside = Fireside(card, corpus, index, embedder, coefficients, policy, judge)
             plain = PlainRag(fireside, plain_threshold)
             try:
                 results = _ask(asked, fireside, plain, documents, progress)
@@ -612,6 +617,7 @@ def score(name: str, threshold: float, results: Sequence[ExternalResult]) -> Sys
         figures=tuple(figures),
         bound=clopper_pearson_upper(sum(map(_answered, nothing)), len(nothing)),
         auroc=auroc(sure, unsure),
+        coverage=coverage_at_false(sure, unsure, FALSE),
         weighed=len(sure) + len(unsure),
         results=tuple(results),
     )
@@ -669,6 +675,9 @@ def table(score: ExternalScore) -> list[tuple[str, str, str, int]]:
                 rows.append((f"{system.name}, upper 95% bound of that", _percent(system.bound), "", figure.of))
         value = "n/a" if system.auroc is None else f"{system.auroc:.3f}"
         rows.append((f"{system.name}, AUROC of the confidence", value, "", system.weighed))
+        rows.append(
+            (f"{system.name}, coverage at {FALSE:.0%} false answers", _percent(system.coverage), "", system.weighed)
+        )
     return rows
 
 

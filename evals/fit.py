@@ -13,8 +13,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +24,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
 from evals.bench import holders, twins
-from evals.cases import CONDUCT, UNANSWERABLE, Case
+from evals.cases import CONDUCT, UNANSWERABLE, Case, Section, load_sections
 from evals.scoring import has_facts
 from persona.analysis import Analysis
 from persona.conduct import CLASSES, QUESTION, conduct_vector, neutral, own_name_pattern
 from persona.decision import apart, decision_features, rank
 from persona.evidence import Span
+from persona.judging import judged
 from persona.lookup import said_what
 from persona.models import COEFFICIENTS, FORMAT, Coefficients, Logistic, Softmax
 from persona.pipeline import Fireside
@@ -48,6 +51,9 @@ ANSWERABLE_FEATURES = """
     is_time is_person is_place is_reason is_yes_no is_manner is_definition
     reader reader_least reader_plain reader_whole reader_around top_reader reader_lead
 """.split()
+# What a judge adds, to the ranker and to the confidence.
+JUDGED_SPAN = "judge judge_begins judge_ends judge_share judge_nowhere judge_asked judge_gap".split()
+JUDGED_DECISION = [*JUDGED_SPAN, *"judge_top judge_lead judge_top_begins judge_top_ends".split()]
 AMBIGUOUS_FEATURES = """
     vague terms lead spread top_cosine best_cosine coverage soft_coverage_around weakest unknown has_names talks
     is_definition is_number is_time is_person is_reason is_manner is_yes_no is_place ranker apartness
@@ -106,7 +112,7 @@ def _matrix(names: Sequence[str], rows: Sequence[Mapping[str, float]]) -> Matrix
     return np.array([[row[n] for n in names] for row in rows], dtype=np.float64)
 
 
-def fit_ranker(asked: Sequence[Asked]) -> Logistic:
+def fit_ranker(asked: Sequence[Asked], names: Sequence[str]) -> Logistic:
     """Which span answers: spans that hold the required facts against the others, each question weighing the same."""
     rows: list[Mapping[str, float]] = []
     labels: list[float] = []
@@ -118,15 +124,15 @@ def fit_ranker(asked: Sequence[Asked]) -> Logistic:
         rows += [s.features for s in one.spans]
         labels += [float(r) for r in right]
         weights += [1 / max(1, sum(right)) if r else 1 / len(right) for r in right]
-    return logistic(RANKER_FEATURES, _matrix(RANKER_FEATURES, rows), np.array(labels), np.array(weights), 0.3)
+    return logistic(names, _matrix(names, rows), np.array(labels), np.array(weights), 0.3)
 
 
-def cross_ranked(asked: Sequence[Asked], coefficients: Callable[[Logistic], Coefficients]) -> list[list[Span]]:
+def cross_ranked(asked: Sequence[Asked], names: Sequence[str]) -> list[list[Span]]:
     """The spans of each question ranked by a ranker that never saw its talk section."""
     groups = np.array([_group(one.case) for one in asked])
     out: list[list[Span]] = [[] for _ in asked]
     for train, held in GroupKFold(FOLDS).split(groups, groups=groups):
-        fitted = coefficients(fit_ranker([asked[i] for i in train]))
+        fitted = fit_ranker([asked[i] for i in train], names)
         for i in held:
             out[i] = rank(asked[i].spans, fitted)
     return out
@@ -138,7 +144,9 @@ def _group(case: Case) -> int:
     return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16)
 
 
-def fit_answerable(fireside: Fireside, asked: Sequence[Asked], ranked: Sequence[Sequence[Span]]) -> Logistic:
+def fit_answerable(
+    fireside: Fireside, asked: Sequence[Asked], ranked: Sequence[Sequence[Span]], names: Sequence[str]
+) -> Logistic:
     """Whether the composed answer would be right: the confidence.
 
     Twins teach what no other case can: the very same question, with the answer there and without it.
@@ -153,14 +161,72 @@ def fit_answerable(fireside: Fireside, asked: Sequence[Asked], ranked: Sequence[
         rows.append(features)
         labels.append(float(answers_rightly(fireside, one, spans)))
         weights.append(WEIGHTS.get(one.case.suite, 1.0))
-    x = _matrix(ANSWERABLE_FEATURES, rows)
-    return logistic(ANSWERABLE_FEATURES, x, np.array(labels), np.array(weights), 0.1)
+    return logistic(names, _matrix(names, rows), np.array(labels), np.array(weights), 0.1)
 
 
 WEIGHTS = {
     "twin": 0.5,
     "off_topic": 0.3,
 }  # there are many of them, and a question of each is worth less than a written one
+
+
+def taught(case: Case) -> bool:
+    """Whether the judge itself was trained on the case: what it says of it tells nothing of how far it can be trusted."""
+    if case.section is not None:
+        return _sections()[case.section].judge
+    return case.suite in UNANSWERABLE and case.id[-1] in "02468"
+
+
+@lru_cache(maxsize=1)
+def _sections() -> dict[str, Section]:
+    return load_sections()
+
+
+class Judged(NamedTuple):
+    """The part of the coefficients that needs a judge; see `Coefficients`."""
+
+    judge: str = ""
+    gate: float = 0.0
+    reranker: Logistic | None = None
+    judged: Logistic | None = None
+
+
+def fit_judged(
+    fireside: Fireside,
+    asked: Sequence[Asked],
+    ranked: Sequence[Sequence[Span]],
+    answerable: Logistic,
+    progress: Callable[[int, int], None],
+) -> Judged:
+    """What the judge says, weighed with the rest; nothing if the persona has none."""
+    if fireside.judge is None:
+        return Judged()
+    firsts = [
+        answerable.probability(decision_features(a.analysis, r)) if r else 0.0
+        for a, r in zip(asked, ranked, strict=True)
+    ]
+    sure = [
+        first
+        for one, spans, first in zip(asked, ranked, firsts, strict=True)
+        if one.case.suite == "answerable" and answers_rightly(fireside, one, spans)
+    ]
+    gate = round(float(np.quantile(sure, GATED)), 4)
+    seen: list[Asked] = []
+    for number, (one, spans, first) in enumerate(zip(asked, ranked, firsts, strict=True), 1):
+        if first >= gate and not one.analysis.dangling and not taught(one.case):
+            seen.append(replace(one, spans=judged(one.analysis.dense, spans, fireside.judge)))
+        progress(number, len(asked))
+    names = [*RANKER_FEATURES, "ranker", *JUDGED_SPAN]
+    again = cross_ranked(seen, names)
+    return Judged(
+        fireside.judge.fingerprint,
+        gate,
+        fit_ranker(seen, names),
+        fit_answerable(fireside, seen, again, [*ANSWERABLE_FEATURES, *JUDGED_DECISION]),
+    )
+
+
+GATED = 0.01  # share of the rightly answered questions that may be given up before a judge has read anything
 
 
 def answers_rightly(fireside: Fireside, one: Asked, spans: Sequence[Span]) -> bool:
@@ -236,20 +302,50 @@ def fit_conduct(fireside: Fireside, cases: Sequence[Case]) -> Softmax:
     )
 
 
+class Names(NamedTuple):
+    """What the ranker and the confidence may see, and whether a judge reads the best passages."""
+
+    ranker: Sequence[str] = RANKER_FEATURES
+    answerable: Sequence[str] = ANSWERABLE_FEATURES
+    judged: bool = True
+
+
+EVERYTHING = Names()
+
+
 def fit(fireside: Fireside, cases: Sequence[Case], progress: Callable[[int, int], None]) -> Coefficients:
     """All coefficients, from cases of the *fit* split only."""
+    return fit_on(fireside, read(fireside, cases, progress), cases, progress)
+
+
+def read(fireside: Fireside, cases: Sequence[Case], progress: Callable[[int, int], None]) -> list[Asked]:
+    """The questions of *fit* about the talks, and their twins, with the evidence for each."""
+    about = [c for c in cases if c.split == "fit" and c.suite in ("answerable", "ambiguous", *UNANSWERABLE)]
+    return gather(fireside, [*about, *twins(about)], progress)
+
+
+def fit_on(
+    fireside: Fireside,
+    asked: Sequence[Asked],
+    cases: Sequence[Case],
+    progress: Callable[[int, int], None],
+    names: Names = EVERYTHING,
+) -> Coefficients:
+    """The coefficients, from questions that were read before."""
     cases = [c for c in cases if c.split == "fit"]
-    about = [c for c in cases if c.suite in ("answerable", "ambiguous", *UNANSWERABLE)]
-    asked = gather(fireside, [*about, *twins(about)], progress)
-    old = fireside.policy.coefficients
-    ranker = fit_ranker(asked)
-    ranked = cross_ranked(asked, lambda r: old.model_copy(update={"ranker": r}))
+    ranked = cross_ranked(asked, names.ranker)
+    answerable = fit_answerable(fireside, asked, ranked, names.answerable)
+    judge = fit_judged(fireside, asked, ranked, answerable, progress) if names.judged else Judged()
     return Coefficients(
         format=FORMAT,
         embedding=fireside.embedder.fingerprint,
         fitted={"cases": len(cases), "corpus": fireside.corpus.fingerprint, "seed": SEED},
-        ranker=ranker,
-        answerable=fit_answerable(fireside, asked, ranked),
+        ranker=fit_ranker(asked, names.ranker),
+        answerable=answerable,
+        judge=judge.judge,
+        gate=judge.gate,
+        reranker=judge.reranker,
+        judged=judge.judged,
         ambiguous=fit_ambiguous(asked, ranked),
         lookup=fit_lookup(fireside, [c for c in cases if c.suite in ("quote", "attribution")]),
         conduct=fit_conduct(fireside, cases),

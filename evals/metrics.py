@@ -122,6 +122,16 @@ class RiskCoverage(NamedTuple):
     threshold: Array
 
 
+def coverage_at_false(positive: ArrayLike, negative: ArrayLike, allowed: float) -> float | None:
+    """The largest share of the positives that a threshold accepts which at most that share of the negatives passes;
+    None without one of either."""
+    yes, no = _confidences(positive), np.sort(_confidences(negative))[::-1]
+    if not len(yes) or not len(no):
+        return None
+    passed = int(allowed * len(no) + 1e-9)
+    return 1.0 if passed >= len(no) else float((yes > no[passed]).mean())
+
+
 def risk_coverage(confidence: ArrayLike, wrong: ArrayLike, of: int | None = None) -> RiskCoverage:
     """Selective risk against coverage (El-Yaniv & Wiener, JMLR 11, 2010).
 

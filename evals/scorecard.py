@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evals import plots
+from evals.ablation import Row
 from evals.run import Figure, intervals, lengths_and_times, measures
 from evals.runs import Run
 from persona.errors import InputError
@@ -20,8 +21,11 @@ BEGIN = "<!-- scores: written by `make eval` -->"
 END = "<!-- end of scores -->"
 BEGIN_EXTERNAL = "<!-- external: written by `fireside eval external … --readme README.md` -->"
 END_EXTERNAL = "<!-- end of external -->"
+BEGIN_ABLATION = "<!-- ablation: written by `fireside eval ablation … --readme README.md` -->"
+END_ABLATION = "<!-- end of ablation -->"
 SCORES = Path("docs", "scores.json")
 EXTERNAL = Path("docs", "external.json")
+ABLATION = Path("docs", "ablation.json")
 _OWN_TO_A_RUN = {"id", "created", "versions"}  # which differ between two runs of the same
 
 
@@ -100,6 +104,48 @@ def write_external(readme: Path, name: str, of_set: Mapping[str, Any]) -> None:
     made = dict(sorted(made.items()))
     _replace(readme, BEGIN_EXTERNAL, END_EXTERNAL, render_external(made))
     _save(path, made)
+
+
+def render_ablation(made: Sequence[Mapping[str, Any]]) -> str:
+    """The table of the variants in Markdown: a row a figure, a column a variant."""
+    names = "".join(f" {row['name']} |" for row in made)
+    lines = [f"| On *test* |{names}", "|---|" + "---:|" * len(made)]
+    for place, (name, _, of) in enumerate(made[0]["figures"]):
+        cells = "".join(f" {Figure(*row['figures'][place])} |" for row in made)
+        lines.append(f"| {name} (n = {of}) |{cells}")
+    lines.append(_cells("AUROC of the confidence", [row["auroc"] for row in made], ".3f"))
+    lines.append(_cells("coverage at 5% false answers", [row["coverage"] for row in made], ".1%"))
+    for place, (name, *_) in enumerate(made[0]["external"]):
+        lines.append(_cells(f"{name}: AUROC", [row["external"][place][1] for row in made], ".3f"))
+        lines.append(
+            _cells(f"{name}: coverage at 5% false answers", [row["external"][place][2] for row in made], ".1%")
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _cells(name: str, values: Sequence[float | None], form: str) -> str:
+    return f"| {name} |" + "".join(f" {'n/a' if v is None else format(v, form)} |" for v in values)
+
+
+def write_ablation(readme: Path, rows: Sequence[Row]) -> None:
+    """Puts the variants' figures into a README; InputError if the marks are missing."""
+    made: list[dict[str, Any]] = [
+        {
+            "name": row.name,
+            "threshold": row.threshold,
+            "figures": [[f.name, f.hits, f.of] for f in row.figures],
+            "auroc": _short(row.auroc),
+            "coverage": _short(row.coverage),
+            "external": [[name, _short(a), _short(c)] for name, a, c in row.external],
+        }
+        for row in rows
+    ]
+    _replace(readme, BEGIN_ABLATION, END_ABLATION, render_ablation(made))
+    _save(readme.parent / ABLATION, {"variants": made})
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
 
 
 def section(readme: Path, begin: str, end: str) -> str:

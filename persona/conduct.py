@@ -1,19 +1,19 @@
 """Tells a question about the talks from everything else that is typed at a bot: questions about the bot itself,
 greetings, and attempts to make it speak as somebody, invent quotations, or drop its task.
 
-A linear model on the text's embedding and on a few patterns of wording decides; both are about English, not about any
-persona: the speaker's name is replaced before either is computed.
+A linear model on the text's embedding and on a few patterns of wording decides, together with the judge's opinion where there
+is a judge; all are about English, not about any persona: the speaker's name is replaced before anything is computed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from persona.models import Softmax
 from persona.text import split_sentences
-from persona.types import Embedder, Reason
+from persona.types import Embedder, Judge, Reason
 
 QUESTION = "question"
 CLASSES = (
@@ -123,9 +123,10 @@ def conduct_vector(text: str, embedding: Sequence[float]) -> list[float]:
 class Conduct:
     """Classifies texts for one persona."""
 
-    def __init__(self, model: Softmax, embedder: Embedder, names: Sequence[str]) -> None:
+    def __init__(self, model: Softmax, embedder: Embedder, names: Sequence[str], judge: Judge | None = None) -> None:
         self._model = model
         self._embedder = embedder
+        self._judge = judge
         self._own = own_name_pattern(names)
 
     def texts(self, text: str) -> list[str]:
@@ -142,6 +143,8 @@ class Conduct:
         texts = self.texts(text)
         vectors = self._embedder.embed(texts)
         rows = [self._model.probabilities(conduct_vector(t, v)) for t, v in zip(texts, vectors, strict=True)]
+        if self._judge:
+            rows = [_between(a, b) for a, b in zip(rows, self._judge.kinds(texts), strict=True)]
         found = max(_likeliest(rows[0], DECLINED), _likeliest(rows[0], ANSWERED), key=lambda f: f.probability)
         for row in rows[1:]:
             part = _likeliest(row, DECLINED)
@@ -149,6 +152,11 @@ class Conduct:
             if part.probability >= max(SURE_PART, found.probability):
                 found = part
         return found
+
+
+def _between(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, float]:
+    """The mean of two opinions: they err on different texts."""
+    return {kind: (share + second.get(kind, 0.0)) / 2 for kind, share in first.items()}
 
 
 def _likeliest(row: dict[str, float], kinds: Sequence[str]) -> Found:

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field, replace
 from persona.analysis import Analysis, AnswerKind
 from persona.corpus import Corpus
 from persona.evidence import Span
-from persona.models import Coefficients
+from persona.judging import judged
+from persona.models import Coefficients, Logistic
 from persona.text import stem, stem_set, words
-from persona.types import Reason
+from persona.types import Judge, Reason
 
 # Below this cosine nothing in the corpus is about the question (it only words the reason; the threshold decides).
 TOPIC_COSINE = 0.42
@@ -46,9 +47,9 @@ class Policy:
     risk: str
 
 
-def rank(spans: Sequence[Span], coefficients: Coefficients) -> list[Span]:
+def rank(spans: Sequence[Span], ranker: Logistic) -> list[Span]:
     """The spans by how likely they are to answer in few words, best first; that score joins the features as "ranker"."""
-    logits = coefficients.ranker.logits([s.features for s in spans])
+    logits = ranker.logits([s.features for s in spans])
     scored = [
         replace(s, features={**s.features, "ranker": logit - _wordiness(s)})
         for s, logit in zip(spans, logits, strict=True)
@@ -94,6 +95,13 @@ def decision_features(analysis: Analysis, ranked: Sequence[Span]) -> dict[str, f
         "followed_up": float(analysis.followed_up),
         "vague": vagueness(analysis),
     }
+    if "judge" in best.features:
+        features |= {
+            "judge_top": max(s.features["judge"] for s in ranked),
+            "judge_lead": best.features["judge"] - max((s.features["judge"] for s in others), default=-2.0),
+            "judge_top_begins": max(s.features["judge_begins"] for s in ranked),
+            "judge_top_ends": max(s.features["judge_ends"] for s in ranked),
+        }
     for kind in AnswerKind:
         wanted = float(analysis.kind is kind)
         features[f"is_{kind.value}"] = wanted
@@ -129,17 +137,24 @@ def vagueness(analysis: Analysis) -> float:
     return sum(t in _GENERIC for t in analysis.terms) / len(analysis.terms)
 
 
-def decide(analysis: Analysis, ranked: Sequence[Span], policy: Policy, corpus: Corpus) -> Verdict:
-    """The verdict on a question, given its evidence ranked best first."""
+def decide(
+    analysis: Analysis, spans: Sequence[Span], policy: Policy, corpus: Corpus, judge: Judge | None = None
+) -> Verdict:
+    """The verdict on a question, given its evidence; `judge` reads the best of it where the first gate lets it pass."""
     if analysis.dangling:
         return Verdict(Reason.UNRESOLVED, 0.0)
-    if not ranked:
+    if not spans:
         return Verdict(Reason.OUT_OF_CORPUS, 0.0)
+    fitted = policy.coefficients
+    ranked = rank(spans, fitted.ranker)
     features = decision_features(analysis, ranked)
-    confidence = policy.coefficients.answerable.probability(features)
+    confidence = fitted.answerable.probability(features)
     places = senses(ranked)
-    if len(places) > 1 and not analysis.followed_up:
-        ambiguous = policy.coefficients.ambiguous.probability(features)
+    ambiguous = fitted.ambiguous.probability(features) if len(places) > 1 and not analysis.followed_up else None
+    if judge and fitted.reranker and fitted.judged and confidence >= fitted.gate:
+        features = decision_features(analysis, ranked := rejudged(analysis, ranked, fitted.reranker, judge))
+        confidence = fitted.judged.probability(features)
+    if ambiguous is not None:
         features["ambiguous"] = ambiguous
         # Where the evidence is good enough to answer, asking back needs a better reason.
         if ambiguous >= (ASKS_BACK_SURELY if confidence >= policy.threshold else ASKS_BACK):
@@ -149,6 +164,11 @@ def decide(analysis: Analysis, ranked: Sequence[Span], policy: Policy, corpus: C
         reason = Reason.CORRECTED if contradicts(analysis, chosen[0]) else Reason.SUPPORTED
         return Verdict(reason, confidence, chosen, features)
     return Verdict(_why_not(analysis, features, corpus), confidence, chosen, features)
+
+
+def rejudged(analysis: Analysis, ranked: Sequence[Span], reranker: Logistic, judge: Judge) -> list[Span]:
+    """The spans of the best passages, ranked anew by what the judge says of them too; that score replaces "ranker"."""
+    return rank(judged(analysis.dense, ranked, judge), reranker)
 
 
 def senses(ranked: Sequence[Span]) -> list[Span]:

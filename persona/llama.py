@@ -26,15 +26,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from persona.errors import ModelError
-from persona.types import Reading, TokenVectors
+from persona.types import Judgement, Reading, TokenVectors
 
 EMBEDDING_MODEL = Path(__file__).parent / "weights" / "all-MiniLM-L6-v2-Q8_0.gguf"
 EMBEDDING_SHA256 = "6388fdd82f6a57d19e8288815e5e1ca4abbfe6a6f28e9c38435a0fd82a872735"
 READER_MODEL = Path(__file__).parent / "weights" / "fireside-reader-Q8_0.gguf"
 READER_SHA256 = "724f45d8a2af2af165037649237fbdf779ea4e2406c9621c73b08d835c2cb4da"
 READER_HEAD = Path(__file__).parent / "weights" / "fireside-reader-head.npz"
+JUDGE_MODEL = Path(__file__).parent / "weights" / "fireside-judge-Q8_0.gguf"
+JUDGE_SHA256 = "3877330fe42c712ba9015c8afe0888bba4693cc5d376678c263ea40a7a6802b7"
+JUDGE_HEAD = Path(__file__).parent / "weights" / "fireside-judge-head.npz"
 MAX_TOKENS = 256  # what all-MiniLM-L6-v2 was trained to read
 MAX_QUESTION_TOKENS = 64  # what the reader was trained to read as a question
+JUDGED_QUESTION_TOKENS, JUDGED_TEXT_TOKENS = 48, 176  # what the judge was trained to read together
 _BATCH_TOKENS = 1024
 _BATCH_TEXTS = 32
 _ONE_THREAD_TOKENS = 160
@@ -98,6 +102,10 @@ class Encoder:
     def framed(self, pieces: Sequence[int], limit: int) -> list[int]:
         """The pieces between [CLS] and [SEP], at most `limit` tokens in all."""
         return [self._begin, *pieces[: limit - 2], self._separator]
+
+    def paired(self, first: Sequence[int], second: Sequence[int]) -> list[int]:
+        """Two runs of pieces for a cross-encoder: [CLS] first [SEP] second [SEP]."""
+        return [self._begin, *first, self._separator, *second, self._separator]
 
     def forward(self, texts: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
         """One pass: per text one vector (dimensions,) where pooled, else a row per token (tokens, dimensions)."""
@@ -250,6 +258,75 @@ class LlamaEmbedder:
         with self._lock, self._reading:
             self._encoder.close()
             self._reader.close()
+
+
+class LlamaJudge:
+    """A cross-encoder (Devlin et al. 2019, arXiv:1810.04805, section 4.3): question and passage in one forward pass, a
+    verdict at [CLS], and where the answer begins and ends; [CLS] itself stands for "nowhere". Calls are serialised."""
+
+    def __init__(self, path: Path = JUDGE_MODEL, head: Path = JUDGE_HEAD, *, threads: int | None = None) -> None:
+        own = threads or max(1, min(4, (os.cpu_count() or 2) - 1))
+        self._lock = threading.Lock()
+        self._encoder = Encoder(path, JUDGE_SHA256 if path == JUDGE_MODEL else None, pooled=False, threads=own)
+        try:
+            with np.load(head, allow_pickle=False) as data:
+                self._weight = data["weight"].astype(np.float32)  # (3, dimensions): holds, begins, ends
+                self._bias = data["bias"].astype(np.float32)
+                self._kinds_weight = data["kinds_weight"].astype(np.float32)  # (kinds, dimensions)
+                self._kinds_bias = data["kinds_bias"].astype(np.float32)
+                self._kinds = [str(name) for name in data["kinds"]]
+        except (OSError, ValueError, KeyError) as exc:
+            raise ModelError(f"Can't read the judge's head '{head}': {exc}. Reinstall fireside.") from exc
+
+    @property
+    def fingerprint(self) -> str:
+        """File and content."""
+        return self._encoder.fingerprint
+
+    def judge(self, question: str, passages: Sequence[Sequence[str]]) -> list[Judgement]:
+        """A judgement of each passage, given as consecutive texts; what lies beyond the judge's limits is not read."""
+        with self._lock:
+            encoder = self._encoder
+            asked = encoder.pieces(question)[:JUDGED_QUESTION_TOKENS]
+            parts = [[encoder.pieces(text) for text in passage] for passage in passages]
+            framed = [encoder.paired(asked, [t for p in part for t in p][:JUDGED_TEXT_TOKENS]) for part in parts]
+            found: dict[int, Judgement] = {}
+            for places, rows in passes(encoder, framed):
+                for index, row in zip(places, rows, strict=True):
+                    logits = row @ self._weight.T + self._bias
+                    found[index] = _judged(logits, len(asked) + 2, [len(p) for p in parts[index]])
+        return [found[i] for i in range(len(passages))]
+
+    def kinds(self, texts: Sequence[str]) -> list[dict[str, float]]:
+        """For each text the probability of each kind of conduct."""
+        with self._lock:
+            encoder = self._encoder
+            framed = [encoder.framed(encoder.pieces(text), JUDGED_TEXT_TOKENS + 2) for text in texts]
+            found: dict[int, dict[str, float]] = {}
+            for places, rows in passes(encoder, framed):
+                for index, row in zip(places, rows, strict=True):
+                    logits = self._kinds_weight @ row[0] + self._kinds_bias
+                    shares = np.exp(logits - logits.max())
+                    found[index] = dict(zip(self._kinds, (shares / shares.sum()).tolist(), strict=True))
+        return [found[i] for i in range(len(texts))]
+
+    def close(self) -> None:
+        """Frees llama.cpp's memory; the judge can't be used afterwards."""
+        with self._lock:
+            self._encoder.close()
+
+
+def _judged(logits: NDArray[np.float32], at: int, sizes: Sequence[int]) -> Judgement:
+    """Logits (tokens, 3) of a pair whose passage begins at token `at` and has parts of so many tokens."""
+    ends = np.minimum(np.cumsum(sizes), len(logits) - 1 - at)
+    shares: list[NDArray[np.float64]] = []
+    for column in (1, 2):
+        places = np.concatenate([logits[:1, column], logits[at:-1, column]]).astype(np.float64)
+        share = np.exp(places - places.max())
+        share /= share.sum()
+        total = np.concatenate([[0.0], np.cumsum(share[1:])])
+        shares.append(np.diff(total[np.concatenate([[0], ends])]))
+    return Judgement(float(logits[0, 0]), *shares)
 
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:

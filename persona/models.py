@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from persona.errors import ConfigError
 
 COEFFICIENTS = Path(__file__).parent / "coefficients.json"
-FORMAT = 1
+FORMAT = 2
 
 
 class Logistic(BaseModel):
@@ -78,7 +78,12 @@ class Softmax(BaseModel):
 
 
 class Coefficients(BaseModel):
-    """Everything fitted that does not depend on a corpus."""
+    """Everything fitted that does not depend on a corpus.
+
+    `ranker` and `answerable` weigh what needs no judge. Where the latter is below `gate` that decides; else the passages of
+    the best spans are judged, and `reranker` and `judged` weigh what the judge says too. `judge` names the judge that they
+    were fitted with; empty: none, and they are not used.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -87,9 +92,17 @@ class Coefficients(BaseModel):
     fitted: dict[str, str | int | float]
     ranker: Logistic
     answerable: Logistic
+    judge: str = ""
+    gate: float = 0.0
+    reranker: Logistic | None = None
+    judged: Logistic | None = None
     ambiguous: Logistic
     lookup: Logistic
     conduct: Softmax
+
+    def confidence(self, features: Mapping[str, float]) -> Logistic:
+        """The model that made the confidence of these features: with what a judge says among them, or without."""
+        return self.judged if self.judged and all(f in features for f in self.judged.features) else self.answerable
 
     @cached_property
     def fingerprint(self) -> str:

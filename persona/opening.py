@@ -12,11 +12,10 @@ from persona.card import Card, load_card
 from persona.corpus import load_corpus
 from persona.errors import ConfigError
 from persona.index import PassageIndex
-from persona.llama import LlamaEmbedder
+from persona.llama import LlamaEmbedder, LlamaJudge
 from persona.models import Coefficients
 from persona.pipeline import Fireside
 from persona.settings import Settings
-from persona.types import Embedder
 
 Tell = Callable[[int, int], None]  # is told how much is done, of how much
 
@@ -24,20 +23,25 @@ Tell = Callable[[int, int], None]  # is told how much is done, of how much
 def open_fireside(
     settings: Settings,
     progress: Tell | None = None,
-    embedder: Embedder | None = None,
     coefficients: Coefficients | None = None,
 ) -> Fireside:
     """The persona, ready to answer; the first time this builds its index, which `progress` is told about."""
     card = load_card(settings.persona)
     index = open_index(settings, card)
-    with ThreadPoolExecutor(max_workers=1) as beside:
+    with ThreadPoolExecutor(max_workers=2) as beside:
         # llama.cpp loads without the interpreter's lock. Chroma's import and the corpus both need it: one after the other.
-        loading = beside.submit(LlamaEmbedder) if embedder is None else None
+        embedder, judge = beside.submit(LlamaEmbedder), beside.submit(LlamaJudge)
         index.connect()
         corpus = load_corpus(card.catalog, card.aliases)
-        embedder = embedder or (loading.result() if loading else LlamaEmbedder())
     return Fireside.open(
-        card, index, embedder, coefficients=coefficients, corpus=corpus, risk=settings.risk, progress=progress
+        card,
+        index,
+        embedder.result(),
+        judge=judge.result(),
+        coefficients=coefficients,
+        corpus=corpus,
+        risk=settings.risk,
+        progress=progress,
     )
 
 

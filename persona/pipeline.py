@@ -15,7 +15,7 @@ from persona.analysis import Analyser, Analysis, acronyms
 from persona.card import Card
 from persona.conduct import Conduct, Found
 from persona.corpus import Corpus, load_corpus
-from persona.decision import Policy, Verdict, apart, decide, rank
+from persona.decision import Policy, Verdict, apart, decide
 from persona.errors import ConfigError, FiresideError
 from persona.evidence import Evidence, Span
 from persona.index import Built, PassageIndex
@@ -24,7 +24,7 @@ from persona.models import Calibration, Coefficients, load_calibration, load_coe
 from persona.retrieval import Retrieved, Retriever
 from persona.spelling import Spelling
 from persona.text import STOPWORDS, clean, stem, terms, words
-from persona.types import Citation, Decision, Embedder, Question, Reason, Reply, ScoredCitation, Timings, Trace
+from persona.types import Citation, Decision, Embedder, Judge, Question, Reason, Reply, ScoredCitation, Timings, Trace
 from persona.verification import Draft, check_text, verify
 from persona.voices import MAX_REPLY, QuotesVoice, cite, clock
 
@@ -70,12 +70,14 @@ class Fireside:
         embedder: Embedder,
         coefficients: Coefficients,
         policy: Policy,
+        judge: Judge | None = None,
     ) -> None:
         self.card = card
         self.corpus = corpus
         self.index = index
         self.embedder = embedder
         self.policy = policy
+        self.judge = judge
         self.retriever = Retriever(corpus, index, embedder)
         names = (card.speaker, *card.short_names)
         spelled_out = acronyms([s.search for d in corpus.sentences.values() for s in d])
@@ -84,7 +86,7 @@ class Fireside:
             corpus.repair, names, spelled_out, spelling, talk_names(corpus, names), corpus.speakers
         )
         self.evidence = Evidence(self.retriever.lexical, card.speaker)
-        self.conduct = Conduct(coefficients.conduct, embedder, names)
+        self.conduct = Conduct(coefficients.conduct, embedder, names, judge)
         self.lookup = Lookup(corpus, self.retriever, self.analyser, self.evidence, coefficients)
         self.voice = QuotesVoice(card, corpus)
         # One worker: a llama context is not thread-safe, and Chroma's client is cheapest from one thread.
@@ -97,6 +99,7 @@ class Fireside:
         index: PassageIndex,
         embedder: Embedder,
         *,
+        judge: Judge | None = None,
         coefficients: Coefficients | None = None,
         corpus: Corpus | None = None,
         risk: float | None = None,
@@ -110,10 +113,23 @@ class Fireside:
                 f"The coefficients were fitted for the embedding '{fitted.embedding}', not '{embedder.fingerprint}'. "
                 "Use the bundled embedding, or run `fireside eval calibrate`."
             )
+        if judge and fitted.judge and fitted.judge != judge.fingerprint:
+            raise ConfigError(
+                f"The coefficients were fitted for the judge '{fitted.judge}', not '{judge.fingerprint}'. "
+                "Use the bundled judge, or run `fireside eval calibrate`."
+            )
         corpus = corpus or load_corpus(card.catalog, card.aliases)
         if not index.is_current(corpus, embedder):
             build(corpus, index, embedder, progress)
-        return cls(card, corpus, index, embedder, fitted, policy_of(card, corpus, fitted, risk))
+        return cls(
+            card,
+            corpus,
+            index,
+            embedder,
+            fitted,
+            policy_of(card, corpus, fitted, risk, judged=judge is not None),
+            judge,
+        )
 
     def without(self, passages: Collection[str]) -> Fireside:
         """The same persona, had these passages (by id) never been indexed: what it then says must not rest on them."""
@@ -174,8 +190,8 @@ class Fireside:
             return self._attribute(analysis, reply)
         retrieved = self.retriever.search(analysis.dense, analysis.lexical)
         reply.retrieved(analysis, retrieved)
-        ranked = rank(self.evidence.weigh(analysis, retrieved), self.policy.coefficients)
-        verdict = decide(analysis, ranked, self.policy, self.corpus)
+        spans = self.evidence.weigh(analysis, retrieved)
+        verdict = decide(analysis, spans, self.policy, self.corpus, self.judge)
         reply.decided(verdict)
         answer = verdict.confidence if verdict.reason.decision is Decision.ANSWER else None
         vague, unresolved = (verdict.reason is reason for reason in (Reason.AMBIGUOUS, Reason.UNRESOLVED))
@@ -353,13 +369,16 @@ def build(
     return index.build(corpus, embedder, progress) if progress else index.build(corpus, embedder)
 
 
-def policy_of(card: Card, corpus: Corpus, coefficients: Coefficients, risk: float | None = None) -> Policy:
+def policy_of(
+    card: Card, corpus: Corpus, coefficients: Coefficients, risk: float | None = None, *, judged: bool = True
+) -> Policy:
     """The threshold of the persona's calibration if that holds for this corpus and these coefficients, else a cautious one.
 
-    `risk` asks for a certified level; ConfigError, naming those there are, if the calibration doesn't certify it.
+    `risk` asks for a certified level; ConfigError, naming those there are, if the calibration doesn't certify it. `judged`:
+    whether the line has the judge that the coefficients were fitted with.
     """
     calibration = load_calibration(card.calibration) if card.calibration else None
-    void = why_void(calibration, corpus, coefficients)
+    void = why_void(calibration, corpus, coefficients, judged=judged)
     if risk is not None:
         level = calibration.level(risk) if calibration and not void else None
         if level is None or level.threshold is None:
@@ -375,7 +394,9 @@ def policy_of(card: Card, corpus: Corpus, coefficients: Coefficients, risk: floa
     return Policy(coefficients, calibration.threshold, calibration.risk)
 
 
-def why_void(calibration: Calibration | None, corpus: Corpus, coefficients: Coefficients) -> str:
+def why_void(
+    calibration: Calibration | None, corpus: Corpus, coefficients: Coefficients, *, judged: bool = True
+) -> str:
     """Why a calibration does not hold; empty if it does."""
     if calibration is None:
         return "it has no calibration"
@@ -383,6 +404,8 @@ def why_void(calibration: Calibration | None, corpus: Corpus, coefficients: Coef
         return "its documents have changed since it was calibrated"
     if calibration.coefficients != coefficients.fingerprint:
         return "the coefficients have changed since it was calibrated"
+    if coefficients.judge and not judged:
+        return "it was calibrated with a judge, and there is none"
     return ""
 
 

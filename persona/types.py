@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -275,4 +275,30 @@ class Embedder(Protocol):
 
     def read_passages(self, passages: Sequence[Sequence[str]]) -> Sequence[Sequence[TokenVectors]]:
         """For each passage, given as consecutive texts, the token vectors of each of its texts."""
+        ...
+
+
+class Judgement(NamedTuple):
+    """What a judge says of a passage given in parts: the log odds that it answers, and for each part the probability that
+    the answer begins and ends there, (parts,) each; what is missing to 1 is that of no answer."""
+
+    holds: float
+    begins: NDArray[np.floating[Any]]
+    ends: NDArray[np.floating[Any]]
+
+
+class Judge(Protocol):
+    """Reads a question and a passage together, and says whether the passage holds the answer, and where."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the weights: coefficients fitted with one judge hold for no other."""
+        ...
+
+    def judge(self, question: str, passages: Sequence[Sequence[str]]) -> Sequence[Judgement]:
+        """A judgement of each passage, given as consecutive texts."""
+        ...
+
+    def kinds(self, texts: Sequence[str]) -> Sequence[Mapping[str, float]]:
+        """For each text the probability of each kind of conduct (`persona.conduct.CLASSES`), read alone."""
         ...

@@ -18,7 +18,7 @@ from hypothesis import settings
 from persona.card import Card, load_card
 from persona.corpus import Corpus, load_corpus
 from persona.index import PassageIndex
-from persona.llama import LlamaEmbedder
+from persona.llama import LlamaEmbedder, LlamaJudge
 from persona.pipeline import Fireside
 
 # The same examples in every run: a red test is a changed line, not a lucky draw. No deadline: the machine may be busy.
@@ -70,6 +70,14 @@ def embedder() -> Iterator[LlamaEmbedder]:
 
 
 @pytest.fixture(scope="session")
+def judge() -> Iterator[LlamaJudge]:
+    """The bundled judge, in llama.cpp."""
+    made = LlamaJudge()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
 def data_dir(_home: Path, card: Card, corpus: Corpus, embedder: LlamaEmbedder) -> Path:
     """A data folder with the bundled persona's index in it."""
     PassageIndex(card.id, folder=_home / "index" / card.id).build(corpus, embedder)
@@ -77,8 +85,8 @@ def data_dir(_home: Path, card: Card, corpus: Corpus, embedder: LlamaEmbedder) -
 
 
 @pytest.fixture(scope="session")
-def fireside(data_dir: Path, card: Card, embedder: LlamaEmbedder) -> Iterator[Fireside]:
+def fireside(data_dir: Path, card: Card, embedder: LlamaEmbedder, judge: LlamaJudge) -> Iterator[Fireside]:
     """The bundled persona, ready to answer."""
-    made = Fireside.open(card, PassageIndex(card.id, folder=data_dir / "index" / card.id), embedder)
+    made = Fireside.open(card, PassageIndex(card.id, folder=data_dir / "index" / card.id), embedder, judge=judge)
     yield made
     made.close()

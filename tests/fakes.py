@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from persona.text import stems
-from persona.types import Reading, TokenVectors
+from persona.types import Judgement, Reading, TokenVectors
 
 
 class HashEmbedder:
@@ -58,3 +58,28 @@ class HashEmbedder:
 
     def _tokens(self, text: str) -> NDArray[np.float32]:
         return np.asarray([self._vector(word) for word in text.split() or [""]], dtype=np.float32)
+
+
+class WordJudge:
+    """A Judge without weights: an answer lies where the question's words are, the more of them the surer.
+
+    `judged` lists every passage that it was given.
+    """
+
+    fingerprint = "words:1"
+
+    def __init__(self) -> None:
+        self.judged: list[Sequence[str]] = []
+
+    def judge(self, question: str, passages: Sequence[Sequence[str]]) -> list[Judgement]:
+        self.judged += passages
+        return [self._judgement(set(stems(question)), parts) for parts in passages]
+
+    @staticmethod
+    def _judgement(asked: set[str], parts: Sequence[str]) -> Judgement:
+        shared = np.array([len(asked & set(stems(part))) for part in parts], dtype=np.float64)
+        shares = shared / (shared.sum() + 1.0)
+        return Judgement(float(shared.max(initial=0.0)) - 1.5, shares, shares)
+
+    def kinds(self, texts: Sequence[str]) -> list[dict[str, float]]:
+        return [{"greeting": float("hello" in text.casefold()), "question": 0.5} for text in texts]

@@ -45,18 +45,24 @@ def _runs(sentences: Sequence[Sentence]) -> list[list[Sentence]]:
 
 def _windows(run: list[Sentence]) -> list[list[Sentence]]:
     sizes = [len(s.text.split()) for s in run]
-    out: list[list[Sentence]] = []
+    return [run[first:end] for first, end in stretches(sizes, MAX_WORDS, STRIDE_WORDS)]
+
+
+def stretches(sizes: Sequence[int], most: int, stride: float) -> list[tuple[int, int]]:
+    """Stretches (first, end) of consecutive sentences of so many words: each of at most `most` words, or of one sentence,
+    and each begun `stride` words or somewhat more after the one before."""
+    out: list[tuple[int, int]] = []
     first = 0
-    while first < len(run):
-        last, total = first, 0
-        while last < len(run) and (last == first or total + sizes[last] <= MAX_WORDS):
-            total += sizes[last]
-            last += 1
-        out.append(run[first:last])
-        if last == len(run):
+    while first < len(sizes):
+        end, total = first, 0
+        while end < len(sizes) and (end == first or total + sizes[end] <= most):
+            total += sizes[end]
+            end += 1
+        out.append((first, end))
+        if end == len(sizes):
             break
         step = 0
-        while first < last and step < STRIDE_WORDS:
+        while first < end and step < stride:
             step += sizes[first]
             first += 1
     return out

@@ -20,11 +20,26 @@ DIMENSIONS, HEADS, INNER, LAYERS, VOCABULARY, POSITIONS = 384, 12, 1536, 6, 3052
 DROPOUT = 0.1
 
 
+class Dropout(nn.Module):
+    """Dropout; `shared`: one mask for all tokens of a text (Gal & Ghahramani 2016), a quarter of a step cheaper on a CPU."""
+
+    def __init__(self, shared: bool) -> None:
+        super().__init__()
+        self.shared = shared
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(texts, tokens, n) → the same shape."""
+        if not self.shared or not self.training:
+            return F.dropout(x, DROPOUT, self.training)
+        return x * F.dropout(torch.ones(x.shape[0], 1, x.shape[2]), DROPOUT)
+
+
 class Attention(nn.Module):
     """Multi-head self-attention (Vaswani et al. 2017), the parameters named as in BERT."""
 
-    def __init__(self) -> None:
+    def __init__(self, dropout: Dropout) -> None:
         super().__init__()
+        self.dropout = dropout
         self.self = nn.ModuleDict({n: nn.Linear(DIMENSIONS, DIMENSIONS) for n in ("query", "key", "value")})
         self.output = nn.ModuleDict(
             {"dense": nn.Linear(DIMENSIONS, DIMENSIONS), "LayerNorm": nn.LayerNorm(DIMENSIONS, eps=1e-12)}
@@ -35,15 +50,16 @@ class Attention(nn.Module):
         texts, tokens, _ = x.shape
         q, k, v = (self.self[n](x).view(texts, tokens, HEADS, -1).transpose(1, 2) for n in ("query", "key", "value"))
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).reshape(x.shape)
-        return self.output["LayerNorm"](x + F.dropout(self.output["dense"](mixed), DROPOUT, self.training))
+        return self.output["LayerNorm"](x + self.dropout(self.output["dense"](mixed)))
 
 
 class Layer(nn.Module):
     """One transformer layer."""
 
-    def __init__(self) -> None:
+    def __init__(self, dropout: Dropout) -> None:
         super().__init__()
-        self.attention = Attention()
+        self.dropout = dropout
+        self.attention = Attention(dropout)
         self.intermediate = nn.ModuleDict({"dense": nn.Linear(DIMENSIONS, INNER)})
         self.output = nn.ModuleDict(
             {"dense": nn.Linear(INNER, DIMENSIONS), "LayerNorm": nn.LayerNorm(DIMENSIONS, eps=1e-12)}
@@ -53,14 +69,15 @@ class Layer(nn.Module):
         """(texts, tokens, 384) → the same shape."""
         x = self.attention(x, mask)
         inner = self.output["dense"](F.gelu(self.intermediate["dense"](x)))
-        return self.output["LayerNorm"](x + F.dropout(inner, DROPOUT, self.training))
+        return self.output["LayerNorm"](x + self.dropout(inner))
 
 
 class Bert(nn.Module):
     """BERT without its pooler; the state dict has upstream's names, so that upstream's file loads as it is."""
 
-    def __init__(self, weights: Path) -> None:
+    def __init__(self, weights: Path, *, shared_dropout: bool = False) -> None:
         super().__init__()
+        self.dropout = Dropout(shared_dropout)
         self.embeddings = nn.ModuleDict(
             {
                 "word_embeddings": nn.Embedding(VOCABULARY, DIMENSIONS),
@@ -69,7 +86,7 @@ class Bert(nn.Module):
                 "LayerNorm": nn.LayerNorm(DIMENSIONS, eps=1e-12),
             }
         )
-        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(Layer() for _ in range(LAYERS))})
+        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(Layer(self.dropout) for _ in range(LAYERS))})
         wanted = self.state_dict()
         self.load_state_dict({k: v for k, v in load_file(weights).items() if k in wanted})
 
@@ -78,7 +95,7 @@ class Bert(nn.Module):
         at = torch.arange(ids.shape[1])
         e = self.embeddings
         x = e["word_embeddings"](ids) + e["position_embeddings"](at) + e["token_type_embeddings"].weight[0]
-        x = F.dropout(e["LayerNorm"](x), DROPOUT, self.training)
+        x = self.dropout(e["LayerNorm"](x))
         for layer in self.encoder["layer"]:
             x = layer(x, mask[:, None, None, :].bool())
         return x

@@ -4,7 +4,7 @@ import hashlib
 import io
 from pathlib import Path
 
-from bot.doctor import calibration, data_folder, embedding_model, examine, passages, python, screen
+from bot.doctor import calibration, data_folder, examine, passages, python, screen, weights
 from persona.corpus import load_corpus
 from persona.errors import ConfigError
 from persona.index import PassageIndex
@@ -79,10 +79,10 @@ def test_an_old_python_is_a_problem():
 
 def test_a_changed_model_is_corrupt_and_a_missing_one_is_named(tmp_path: Path):
     path = tmp_path / "model.gguf"
-    assert str(path) in embedding_model(path, "").says
+    assert str(path) in weights("judge", path, "").says
     path.write_bytes(b"weights")
-    assert embedding_model(path, hashlib.sha256(b"weights").hexdigest()).state == "ok"
-    assert "corrupt" in embedding_model(path, "0" * 64).says
+    assert weights("judge", path, hashlib.sha256(b"weights").hexdigest()).state == "ok"
+    assert "corrupt" in weights("judge", path, "0" * 64).says
 
 
 def test_a_file_in_place_of_the_data_folder_is_a_problem(tmp_path: Path):

@@ -19,6 +19,7 @@ from evals.metrics import (
     clopper_pearson_upper,
     clustered_bootstrap,
     coverage_at,
+    coverage_at_false,
     ece,
     learn_then_test,
     mcnemar,
@@ -167,3 +168,18 @@ def test_certified_risk_is_broken_as_rarely_as_promised() -> None:
             # The true risk above a threshold t: the mean of 0.3 · (1 - c) + 0.02 over c in t..1.
             broken += 0.02 + 0.15 * (1 - found.threshold) > 0.1
     assert broken / 300 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 300)
+
+
+@pytest.mark.parametrize(
+    ("yes", "no", "allowed", "expected"),
+    [
+        ([0.9, 0.8, 0.3], [0.7, 0.2], 0.0, 2 / 3),
+        ([0.9, 0.8, 0.3], [0.7, 0.2], 0.5, 1.0),
+        ([0.9, 0.8, 0.3], [0.7, 0.2], 1.0, 1.0),
+        ([0.7, 0.5], [0.7] * 20, 0.05, 0.0),
+        ([], [0.1], 0.05, None),
+        ([0.1], [], 0.05, None),
+    ],
+)
+def test_coverage_at_false_answers(yes: list[float], no: list[float], allowed: float, expected: float | None) -> None:
+    assert coverage_at_false(yes, no, allowed) == pytest.approx(expected)

@@ -14,7 +14,7 @@ from persona.corpus import Corpus
 from persona.errors import ConfigError, PassageIndexError
 from persona.index import PassageIndex
 from persona.llama import LlamaEmbedder
-from persona.models import load_coefficients
+from persona.models import FORMAT, load_coefficients
 from persona.pipeline import CAUTIOUS_THRESHOLD, MAX_QUESTION, Fireside, policy_of
 from persona.types import Decision, Embedder, Question, Reason, Reply, Turn
 from persona.verification import check_text, citation_stands
@@ -311,7 +311,7 @@ def test_captions_without_a_full_stop_get_no_reply_that_is_too_long(embedder: Ll
 def calibrated(card: Card, corpus: Corpus, folder: Path, changed: Mapping[str, str] = {}) -> Card:
     """The persona with a calibration in which a risk of 10% is certified, and 5% is not."""
     values = {
-        "format": 1,
+        "format": FORMAT,
         "corpus": corpus.fingerprint,
         "coefficients": load_coefficients().fingerprint,
         "threshold": 0.4,
