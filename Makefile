@@ -29,7 +29,7 @@ eval-quick: $(VENV)/.dev
 	$(BIN)/fireside eval run --quick
 
 calibrate: $(VENV)/.dev
-	$(BIN)/fireside eval calibrate
+	$(BIN)/fireside eval calibrate --no-fit
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis

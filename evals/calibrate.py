@@ -8,12 +8,13 @@ threshold whose risk is below it, by Learn then Test, for a stated mix of questi
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from evals.metrics import cases_needed, learn_then_test
+from evals.metrics import cases_needed, clopper_pearson_upper, learn_then_test
 from evals.run import ANSWERS
 from evals.runs import Result
 from persona.errors import InputError
@@ -22,7 +23,7 @@ from persona.pipeline import NOT_CERTIFIED, Fireside
 from persona.types import Decision
 
 ALWAYS = 2.0  # above every threshold
-MAX_FALSE = 0.28
+MAX_FALSE = 0.22
 LEVELS = (0.01, 0.05, 0.10, 0.15, 0.20, 0.25, 0.30, 0.40, 0.50)
 _SMALL = 0.2  # risk up to which the sequence begins as early as it can
 MEANING = "Risk: of the questions that it answers, the share answered wrongly, for the stated mix of questions"
@@ -149,6 +150,43 @@ def certify(rows: Sequence[Scored], risks: Iterable[float], confidence: float) -
                 )
             )
     return tuple(levels)
+
+
+class Wanting(NamedTuple):
+    """What the lowest certified level's next one lacks: of the surest `answers`, `errors` are wrong, and with that share of
+    errors `cases` accepted questions would certify it; None: no number would."""
+
+    risk: float
+    answers: int
+    errors: int
+    cases: int | None
+
+
+def wanting(rows: Sequence[Scored], levels: Sequence[Level], confidence: float) -> Wanting | None:
+    """How far the next lower level is away; None if all are certified. `rows` as for `certify`."""
+    missing = [x.risk for x in levels if not x.certified]
+    if not missing:
+        return None
+    risk = max(missing)
+    given = sorted((r for r in rows if r.confidence >= 0), key=lambda r: -r.confidence)
+    least = min(len(given), cases_needed(risk, confidence))
+    best = Wanting(risk, 0, 0, None)
+    errors = 0
+    for count, row in enumerate(given, 1):
+        errors += not row.right
+        if count >= least and (not best.answers or errors / count < best.errors / best.answers):
+            best = Wanting(risk, count, errors, None)
+    if not best.answers or best.errors / best.answers >= risk:
+        return best
+    share = best.errors / best.answers
+    for cases in range(best.answers, _MOST, max(1, best.answers // 10)):
+        bound = clopper_pearson_upper(math.ceil(share * cases), cases, confidence)
+        if bound is not None and bound <= risk:
+            return best._replace(cases=cases)
+    return best
+
+
+_MOST = 100_000  # cases that nobody will write
 
 
 def start(risk: float, given: int, confidence: float) -> int:

@@ -25,7 +25,7 @@ from evals.runs import Run
 from persona.card import load_card
 from persona.corpus import load_corpus
 from persona.errors import ConfigError, InputError
-from persona.llama import LlamaEmbedder, LlamaJudge
+from persona.llama import JUDGE_HEAD, JUDGE_MODEL, LlamaEmbedder, LlamaJudge
 from persona.models import blank, load_calibration, load_coefficients
 from persona.settings import Settings, load_settings
 
@@ -281,6 +281,10 @@ def calibrate_command(
     ctx: typer.Context,
     cases: Folder = case_files.FOLDER,
     fit: Annotated[bool, typer.Option("--fit/--no-fit", help="Fit the coefficients on *fit* first.")] = True,
+    half_taught: Annotated[
+        Path | None,
+        typer.Option("--judge", help="Folder with the judge to fit with: one that knows the half of *fit* only."),
+    ] = None,
     max_risk: Annotated[
         float | None, typer.Option("--max-risk", help="Certify a threshold for this risk and use it, e.g. 0.05.")
     ] = None,
@@ -297,12 +301,18 @@ def calibrate_command(
     settings = _settings(ctx)
     loaded = case_files.load_cases(cases)
     if fit:
-        embedder = LlamaEmbedder()
-        blank_line = open_line(settings, 0.0, blank(embedder.fingerprint))
+        if half_taught is None and cases.resolve() == case_files.FOLDER.resolve():
+            raise InputError(
+                "The bundled judge was trained on all of these fit cases, so it can't be weighed on them. Give --judge "
+                "FOLDER with that of the second lesson (persona/weights/README.md), or --no-fit to choose thresholds alone."
+            )
+        embedder, judge = LlamaEmbedder(), LlamaJudge()
+        knows_half = half_taught and LlamaJudge(half_taught / JUDGE_MODEL.name, half_taught / JUDGE_HEAD.name)
+        blank_line = open_line(settings, 0.0, blank(embedder.fingerprint), knows_half or judge)
         with _bar("Fitting…", None) as tell:
             fitted = fitting.fit(blank_line, loaded, tell)
         blank_line.close()
-        fitting.write(fitted)
+        fitting.write(fitted.model_copy(update={"judge": judge.fingerprint}))
         load_coefficients.cache_clear()
     fireside = open_line(settings, 0.0)
     path = fireside.card.calibration
@@ -324,6 +334,11 @@ def calibrate_command(
             f"{level.bound:.1%}" if level.bound is not None else "-",
         )
     out.print(table)
+    lacks = calibration.wanting(calibration.mixed(calibration.scored(results)), value.levels, confidence)
+    if lacks is not None:
+        found = f"{lacks.errors} of the surest {lacks.answers} answers are wrong"
+        needed = "no number of cases would do" if lacks.cases is None else f"about {lacks.cases:,} answers would do"
+        out.print(f"The next level, {lacks.risk:.0%}, is not certified: {found}; with that share of errors {needed}.")
     out.print(f"Threshold {value.threshold} ({value.risk}), chosen on certify: {value.chosen}")
 
 

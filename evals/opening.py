@@ -15,6 +15,7 @@ from persona.models import Coefficients
 from persona.opening import open_fireside
 from persona.pipeline import Fireside
 from persona.settings import Settings
+from persona.types import Judge
 
 LINE = "fireside"
 NO_RETRIEVAL = "no-retrieval"
@@ -22,14 +23,21 @@ SYSTEMS = (LINE, NO_RETRIEVAL, *BASELINES)
 err = Console(stderr=True)
 
 
-def open_line(settings: Settings, threshold: float | None = None, coefficients: Coefficients | None = None) -> Fireside:
-    """The persona of the settings; `threshold` instead of the calibrated one."""
+def open_line(
+    settings: Settings,
+    threshold: float | None = None,
+    coefficients: Coefficients | None = None,
+    judge: Judge | None = None,
+) -> Fireside:
+    """The persona of the settings; `threshold` instead of the calibrated one, `coefficients` and `judge` instead of the
+    bundled ones."""
     with Progress(console=err, transient=True) as bar:
         task = bar.add_task("Reading the talks…", total=None, visible=False)
         fireside = open_fireside(
             settings,
             lambda done, total: bar.update(task, completed=done, total=total, visible=bool(total)),
             coefficients=coefficients,
+            judge=judge,
         )
     return fireside if threshold is None else fireside.at(threshold)
 

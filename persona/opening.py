@@ -16,6 +16,7 @@ from persona.llama import LlamaEmbedder, LlamaJudge
 from persona.models import Coefficients
 from persona.pipeline import Fireside
 from persona.settings import Settings
+from persona.types import Judge
 
 Tell = Callable[[int, int], None]  # is told how much is done, of how much
 
@@ -24,20 +25,23 @@ def open_fireside(
     settings: Settings,
     progress: Tell | None = None,
     coefficients: Coefficients | None = None,
+    judge: Judge | None = None,
 ) -> Fireside:
-    """The persona, ready to answer; the first time this builds its index, which `progress` is told about."""
+    """The persona, ready to answer; the first time this builds its index, which `progress` is told about. `coefficients`
+    and `judge` instead of the bundled ones."""
     card = load_card(settings.persona)
     index = open_index(settings, card)
     with ThreadPoolExecutor(max_workers=2) as beside:
         # llama.cpp loads without the interpreter's lock. Chroma's import and the corpus both need it: one after the other.
-        embedder, judge = beside.submit(LlamaEmbedder), beside.submit(LlamaJudge)
+        embedding = beside.submit(LlamaEmbedder)
+        judging = beside.submit(LlamaJudge) if judge is None else None
         index.connect()
         corpus = load_corpus(card.catalog, card.aliases)
     return Fireside.open(
         card,
         index,
-        embedder.result(),
-        judge=judge.result(),
+        embedding.result(),
+        judge=judging.result() if judging else judge,
         coefficients=coefficients,
         corpus=corpus,
         risk=settings.risk,

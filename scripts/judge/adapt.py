@@ -2,9 +2,10 @@
 
     python -m scripts.judge.adapt UPSTREAM DATA CHECKPOINT OUT [--all]
 
-The second lesson is of half of the sections: on the others the coefficients are fitted that weigh what this judge says. The
-third (`--all`) goes on from it with all of them, for the judge that is shipped. CHECKPOINT is judge.safetensors of `scripts.judge.train`; OUT gets another. The persona's index is used (FIRESIDE_DATA_DIR),
-and the data sets of the first lesson are rehearsed. Needs the `training` extra. About ten minutes on 4 cores.
+The second lesson is of half of the sections: on the others the coefficients are fitted that weigh what this judge says.
+The third (`--all`) goes on from it with all of them, for the judge that is shipped. CHECKPOINT is judge.safetensors of the
+lesson before (`scripts.judge.train` has the first); OUT gets another. The persona's index is used (FIRESIDE_DATA_DIR), and
+the earlier lessons are rehearsed. Needs the `training` extra. About fifteen minutes each on 4 cores.
 """
 
 # torch is no dependency of the project: only this folder needs it.
@@ -74,18 +75,20 @@ def line() -> Fireside:
 def plan(
     reading: Reading,
     own: Sequence[Pair],
+    known: Sequence[Pair],
     general: Sequence[Pair],
     texts: Sequence[tuple[str, str]],
     draw: random.Random,
 ) -> list[list[Read] | Kinds]:
-    """The batches of both kinds, mixed."""
+    """The batches of both kinds, mixed; `known` are pairs of the lesson before, which are rehearsed once."""
     out: list[list[Read] | Kinds] = []
-    rehearsed = draw.sample(list(general), min(REHEARSED, len(general)))
+    rehearsed = [*known, *draw.sample(list(general), REHEARSED // 2 if known else REHEARSED)]
+    draw.shuffle(rehearsed)
     per_epoch = len(rehearsed) // EPOCHS
     for epoch in range(EPOCHS):
         part = [*own, *rehearsed[epoch * per_epoch : (epoch + 1) * per_epoch]]
         out += batches([reading.read(p) for p in part], draw)
-    for _ in range(CONDUCT_EPOCHS):
+    for _ in range(1 if known else CONDUCT_EPOCHS):
         order = list(texts)
         draw.shuffle(order)
         for at in range(0, len(order), CONDUCT_TEXTS):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scipy import stats
 
-from evals.calibrate import MIX, Scored, certify, choose, mixed, rounded_up, start
+from evals.calibrate import MIX, Scored, certify, choose, mixed, rounded_up, start, wanting
 from evals.metrics import cases_needed
 from persona.errors import InputError
 from persona.models import Calibration, Level
@@ -82,3 +82,26 @@ def test_a_level_that_is_not_certified_is_not_found() -> None:
     found = calibration.level(0.1)
     assert found is not None
     assert found.threshold == 0.8
+
+
+def test_what_the_next_level_lacks() -> None:
+    few = rows(58, wrong_from=58)
+    levels = certify(few, [0.05, 0.5], 0.95)
+    lacks = wanting(few, levels, 0.95)
+    assert lacks is not None
+    assert (lacks.risk, lacks.answers, lacks.errors) == (0.05, 58, 0)
+    assert lacks.cases is not None
+    assert certify(rows(lacks.cases, wrong_from=lacks.cases), [0.05], 0.95)[0].certified
+
+
+def test_no_number_of_cases_certifies_a_risk_below_the_share_of_errors() -> None:
+    bad = [Scored(1 - i / 1000, True, False, i % 2 == 0, f"{i}") for i in range(200)]
+    lacks = wanting(bad, certify(bad, [0.05], 0.95), 0.95)
+    assert lacks is not None
+    assert lacks.cases is None
+    assert lacks.errors / lacks.answers >= 0.05
+
+
+def test_nothing_is_wanting_where_every_level_is_certified() -> None:
+    good = rows(400, wrong_from=400)
+    assert wanting(good, certify(good, [0.05], 0.95), 0.95) is None
