@@ -163,13 +163,13 @@ class Wanting(NamedTuple):
 
 
 def wanting(rows: Sequence[Scored], levels: Sequence[Level], confidence: float) -> Wanting | None:
-    """How far the next lower level is away; None if all are certified. `rows` as for `certify`."""
+    """How far the next lower level is away, from where `certify` begins to look; None if all are certified."""
     missing = [x.risk for x in levels if not x.certified]
     if not missing:
         return None
     risk = max(missing)
     given = sorted((r for r in rows if r.confidence >= 0), key=lambda r: -r.confidence)
-    least = min(len(given), cases_needed(risk, confidence))
+    least = min(len(given), start(risk, len(given), confidence))
     best = Wanting(risk, 0, 0, None)
     errors = 0
     for count, row in enumerate(given, 1):

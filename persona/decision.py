@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from persona.analysis import Analysis, AnswerKind
@@ -19,7 +19,7 @@ from persona.models import Coefficients, Logistic
 from persona.text import stem, stem_set, words
 from persona.types import Judge, Reason
 
-# Below this cosine nothing in the corpus is about the question (it only words the reason; the threshold decides).
+# Below this cosine nothing in the corpus is about the question (it is not asked back; the threshold decides on an answer).
 TOPIC_COSINE = 0.42
 MAX_SENSES = 3
 BREVITY = 0.3  # log odds a unit of log length
@@ -150,7 +150,9 @@ def decide(
     features = decision_features(analysis, ranked)
     confidence = fitted.answerable.probability(features)
     places = senses(ranked)
-    ambiguous = fitted.ambiguous.probability(features) if len(places) > 1 and not analysis.followed_up else None
+    # What the talks are not about has no senses in them.
+    asks = len(places) > 1 and not analysis.followed_up and not out_of_corpus(features)
+    ambiguous = fitted.ambiguous.probability(features) if asks else None
     if judge and fitted.reranker and fitted.judged and confidence >= fitted.gate:
         features = decision_features(analysis, ranked := rejudged(analysis, ranked, fitted.reranker, judge))
         confidence = fitted.judged.probability(features)
@@ -186,9 +188,12 @@ def senses(ranked: Sequence[Span]) -> list[Span]:
 def _why_not(analysis: Analysis, features: dict[str, float], corpus: Corpus) -> Reason:
     if after_the_talks(analysis.text, corpus):
         return Reason.AFTER_THE_TALKS
-    if features["top_cosine"] < TOPIC_COSINE or features["unknown"] >= 0.5:
-        return Reason.OUT_OF_CORPUS
-    return Reason.NOT_STATED
+    return Reason.OUT_OF_CORPUS if out_of_corpus(features) else Reason.NOT_STATED
+
+
+def out_of_corpus(features: Mapping[str, float]) -> bool:
+    """Whether nothing in the corpus is about the question: nothing near it, or half of its words never said."""
+    return features["top_cosine"] < TOPIC_COSINE or features["unknown"] >= 0.5
 
 
 _YEAR = re.compile(r"\b(?:19|20)\d\d\b")

@@ -15,6 +15,7 @@ from persona.judging import PASSAGES, WORDS, chosen, judged
 from persona.llama import JUDGE_HEAD, LlamaJudge
 from persona.models import Softmax, load_coefficients
 from persona.pipeline import CAUTIOUS_THRESHOLD, Fireside
+from persona.text import stems
 from persona.types import Decision, Question
 from tests.fakes import HashEmbedder, WordJudge
 from tests.persona.corpora import assert_sentence
@@ -44,7 +45,7 @@ def test_what_the_judge_says_joins_the_features_of_the_passages_it_read(fireside
     assert {s.hit.passage.id for s in found} == {p.id for p in chosen(spans(fireside))}
     assert len(judge.judged) == len(chosen(spans(fireside)))
     with_words = max(found, key=lambda s: s.features["judge_begins"])
-    assert {"layer", "network"} & set(with_words.search.lower().replace(".", "").replace("layers", "layer").split())
+    assert set(stems(QUESTION)) & set(stems(with_words.search))
     assert all(0 <= s.features["judge_share"] <= 1 and s.features["judge_gap"] >= 0 for s in found)
 
 
