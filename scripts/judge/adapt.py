@@ -33,7 +33,6 @@ from evals.fit import taught
 from persona.card import load_card
 from persona.conduct import CLASSES
 from persona.corpus import load_corpus
-from persona.errors import FiresideError
 from persona.llama import LlamaEmbedder
 from persona.models import load_coefficients
 from persona.opening import open_index
@@ -45,6 +44,7 @@ from scripts.judge.pairs import Maker, Pair, articles
 from scripts.judge.train import SEED, Read, Reading, batches, evaluate, tensors
 from scripts.reader.model import padded
 from scripts.reader.pairs import misspelt
+from scripts.running import exit_code
 
 EPOCHS = 2  # of the sections that are new to it
 REHEARSED = 6000  # pairs of the first lesson; in the third lesson half of them
@@ -141,7 +141,8 @@ def main() -> int:
     parser.add_argument("out", type=Path, help="folder for the result")
     parser.add_argument("--all", action="store_true", help="the third lesson: all sections of fit")
     options = parser.parse_args()
-    try:
+
+    def work() -> None:
         torch.manual_seed(SEED)
         draw = random.Random(SEED)
         corpus, held = articles(options.data, SEED)
@@ -160,10 +161,8 @@ def main() -> int:
         options.out.mkdir(parents=True, exist_ok=True)
         save_file(model.state_dict(), options.out / "judge.safetensors")
         print(evaluate(model, reading, held), flush=True)
-    except FiresideError as exc:
-        print(exc, file=sys.stderr)
-        return exc.exit_code
-    return 0
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":

@@ -21,9 +21,9 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from persona.conduct import CLASSES
-from persona.errors import FiresideError
 from persona.llama import JUDGE_HEAD, JUDGE_MODEL
 from scripts.rebuild_weights import read_config, read_vocabulary, write_gguf
+from scripts.running import exit_code
 
 NAME = "fireside-judge"
 
@@ -36,7 +36,8 @@ def main() -> int:
     parser.add_argument("folder", type=Path, nargs="?", default=JUDGE_MODEL.parent, help="where to write")
     options = parser.parse_args()
     model, head = options.folder / JUDGE_MODEL.name, options.folder / JUDGE_HEAD.name
-    try:
+
+    def work() -> None:
         state = load_file(options.checkpoint)
         bert = {k.removeprefix("bert."): v for k, v in state.items() if k.startswith("bert.")}
         config, vocabulary = read_config(options.upstream), read_vocabulary(options.upstream)
@@ -49,14 +50,9 @@ def main() -> int:
             kinds_bias=state["kinds.bias"],
             kinds=np.array(CLASSES),
         )
-    except FiresideError as exc:
-        print(exc, file=sys.stderr)
-        return exc.exit_code
-    except OSError as exc:
-        print(f"Can't read or write '{exc.filename}': {exc.strerror}. Check the paths.", file=sys.stderr)
-        return 1
-    print(f"{model}: sha256 {hashlib.sha256(model.read_bytes()).hexdigest()}")
-    return 0
+        print(f"{model}: sha256 {hashlib.sha256(model.read_bytes()).hexdigest()}")
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":

@@ -27,9 +27,9 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from persona.errors import FiresideError
 from scripts.judge.model import Judge, Judged, loss
 from scripts.judge.pairs import Article, Maker, Pair, articles, windows
+from scripts.running import exit_code
 
 SEED = 0
 TOKENS = 3600  # of a batch
@@ -233,14 +233,13 @@ def main() -> int:
     parser.add_argument("out", type=Path, help="folder for the checkpoint")
     parser.add_argument("--epochs", type=int, default=2)
     options = parser.parse_args()
-    try:
+
+    def work() -> None:
         corpus, held = articles(options.data, SEED)
         options.out.mkdir(parents=True, exist_ok=True)
         Trainer(options.upstream, options.out).train(corpus, held, options.epochs)
-    except FiresideError as exc:
-        print(exc, file=sys.stderr)
-        return exc.exit_code
-    return 0
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":

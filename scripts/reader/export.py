@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from persona.errors import FiresideError
 from persona.llama import MAX_TOKENS, READER_HEAD, READER_MODEL, Encoder, passes
 from scripts.reader.pairs import load
 from scripts.rebuild_weights import read_config, read_vocabulary, write_gguf
+from scripts.running import exit_code
 
 KEPT = 128  # dimensions of a token vector
 TEXTS = 600  # paragraphs that the projection is computed on
@@ -55,7 +55,8 @@ def main() -> int:
     parser.add_argument("checkpoint", type=Path, help="reader.safetensors")
     parser.add_argument("data", type=Path, help="folder with the data sets")
     options = parser.parse_args()
-    try:
+
+    def work() -> None:
         state = load_file(options.checkpoint)
         bert = {k.removeprefix("bert."): v for k, v in state.items() if k.startswith("bert.")}
         config, vocabulary = read_config(options.upstream), read_vocabulary(options.upstream)
@@ -66,14 +67,9 @@ def main() -> int:
             term_weight=state["term.weight"][0].astype(np.float32),
             term_bias=np.float32(state["term.bias"][0]),
         )
-    except FiresideError as exc:
-        print(exc, file=sys.stderr)
-        return exc.exit_code
-    except OSError as exc:
-        print(f"Can't read or write '{exc.filename}': {exc.strerror}. Check the paths.", file=sys.stderr)
-        return 1
-    print(f"{READER_MODEL}: sha256 {hashlib.sha256(READER_MODEL.read_bytes()).hexdigest()}")
-    return 0
+        print(f"{READER_MODEL}: sha256 {hashlib.sha256(READER_MODEL.read_bytes()).hexdigest()}")
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":

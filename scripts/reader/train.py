@@ -27,9 +27,9 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from persona.errors import FiresideError
 from scripts.reader.model import Reader
 from scripts.reader.pairs import Article, Paragraph, batches, load, misspelt
+from scripts.running import exit_code
 
 SEED = 0
 BATCH = 15  # paragraphs
@@ -187,14 +187,13 @@ def main() -> int:
     parser.add_argument("out", type=Path, help="folder for the checkpoint")
     parser.add_argument("--epochs", type=int, default=1)
     options = parser.parse_args()
-    try:
+
+    def work() -> None:
         articles, held = load(options.data, SEED)
         options.out.mkdir(parents=True, exist_ok=True)
         Trainer(options.upstream).train(articles, held, options.out, options.epochs)
-    except FiresideError as exc:
-        print(exc, file=sys.stderr)
-        return exc.exit_code
-    return 0
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":
