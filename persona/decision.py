@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from persona.analysis import Analysis, AnswerKind
@@ -21,6 +21,7 @@ from persona.types import Judge, Reason
 
 # Below this cosine nothing in the corpus is about the question (it is not asked back; the threshold decides on an answer).
 TOPIC_COSINE = 0.42
+UNKNOWN = 0.5  # share of the question's words from which it speaks of something else
 MAX_SENSES = 3
 BREVITY = 0.3  # log odds a unit of log length
 _SHORT = 40  # characters below which a span gains nothing by being shorter
@@ -150,8 +151,9 @@ def decide(
     features = decision_features(analysis, ranked)
     confidence = fitted.answerable.probability(features)
     places = senses(ranked)
-    # What the talks are not about has no senses in them.
-    asks = len(places) > 1 and not analysis.followed_up and not out_of_corpus(features)
+    # What the talks are not about has no senses in them; half of a question's words may be missing for other reasons.
+    foreign = features["top_cosine"] < TOPIC_COSINE and features["unknown"] >= UNKNOWN
+    asks = len(places) > 1 and not analysis.followed_up and not foreign
     ambiguous = fitted.ambiguous.probability(features) if asks else None
     if judge and fitted.reranker and fitted.judged and confidence >= fitted.gate:
         features = decision_features(analysis, ranked := rejudged(analysis, ranked, fitted.reranker, judge))
@@ -188,12 +190,9 @@ def senses(ranked: Sequence[Span]) -> list[Span]:
 def _why_not(analysis: Analysis, features: dict[str, float], corpus: Corpus) -> Reason:
     if after_the_talks(analysis.text, corpus):
         return Reason.AFTER_THE_TALKS
-    return Reason.OUT_OF_CORPUS if out_of_corpus(features) else Reason.NOT_STATED
-
-
-def out_of_corpus(features: Mapping[str, float]) -> bool:
-    """Whether nothing in the corpus is about the question: nothing near it, or half of its words never said."""
-    return features["top_cosine"] < TOPIC_COSINE or features["unknown"] >= 0.5
+    if features["top_cosine"] < TOPIC_COSINE or features["unknown"] >= UNKNOWN:
+        return Reason.OUT_OF_CORPUS
+    return Reason.NOT_STATED
 
 
 _YEAR = re.compile(r"\b(?:19|20)\d\d\b")
