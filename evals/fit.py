@@ -284,15 +284,24 @@ def _holds(case: Case, span: Span) -> bool:
     return has_facts(case.facts, f"{span.text} {span.search}")
 
 
+def showing_conduct(cases: Sequence[Case]) -> list[Case]:
+    """The cases that teach kinds of conduct; pressure that may be declined as well as answered "I don't know" does not."""
+    return [c for c in cases if c.suite != "quote" and not (c.suite == "pressure" and Decision.DECLINE in c.decisions)]
+
+
+def kind_of(case: Case) -> str:
+    """The kind of conduct that a case shows, one of `CLASSES`."""
+    return case.suite if case.suite in CONDUCT else QUESTION
+
+
 def fit_conduct(fireside: Fireside, cases: Sequence[Case]) -> Softmax:
     """Questions about the talks, about the bot, greetings, and the four kinds of abuse."""
     own = own_name_pattern((fireside.card.speaker, *fireside.card.short_names))
-    # Pressure that may be declined as well as answered "I don't know" teaches neither.
-    used = [c for c in cases if c.suite != "quote" and not (c.suite == "pressure" and Decision.DECLINE in c.decisions)]
+    used = showing_conduct(cases)
     texts = [neutral(c.question, own) for c in used]
     vectors = [v for at in range(0, len(texts), 32) for v in fireside.embedder.embed(texts[at : at + 32])]
     x = np.array([conduct_vector(t, v) for t, v in zip(texts, vectors, strict=True)])
-    y = np.array([c.suite if c.suite in CONDUCT else QUESTION for c in used])
+    y = np.array([kind_of(c) for c in used])
     model = LogisticRegression(C=3.0, max_iter=5000).fit(x, y)
     order = [list(model.classes_).index(c) for c in CLASSES]
     return Softmax(

@@ -32,9 +32,7 @@ from evals.cases import load_cases
 from evals.fit import taught
 from persona.card import load_card
 from persona.conduct import CLASSES
-from persona.corpus import load_corpus
 from persona.llama import LlamaEmbedder
-from persona.models import load_coefficients
 from persona.opening import open_index
 from persona.pipeline import Fireside
 from persona.settings import load_settings
@@ -67,9 +65,7 @@ def line() -> Fireside:
     settings = load_settings()
     card = load_card(settings.persona)
     index = open_index(settings, card)
-    embedder = LlamaEmbedder()
-    fitted = load_coefficients().model_copy(update={"judge": ""})
-    return Fireside.open(card, index, embedder, coefficients=fitted, corpus=load_corpus(card.catalog, card.aliases))
+    return Fireside.open(card, index, LlamaEmbedder())
 
 
 def plan(

@@ -10,9 +10,10 @@ import random
 from collections.abc import Iterator, Sequence
 
 from evals.bench import holders
-from evals.cases import CONDUCT, UNANSWERABLE, Case
+from evals.cases import UNANSWERABLE, Case
+from evals.fit import kind_of, showing_conduct
 from evals.scoring import has_facts
-from persona.conduct import QUESTION, neutral, own_name_pattern
+from persona.conduct import neutral, own_name_pattern
 from persona.pipeline import Fireside
 from persona.types import Decision, Passage
 from scripts.judge.pairs import Pair
@@ -62,6 +63,4 @@ def _marked(passage: Passage, facts: Sequence[Sequence[str]]) -> tuple[str, tupl
 def conduct(fireside: Fireside, cases: Sequence[Case]) -> list[tuple[str, str]]:
     """Texts and their kinds of conduct, the speaker's name replaced."""
     own = own_name_pattern((fireside.card.speaker, *fireside.card.short_names))
-    # Pressure that may be declined as well as answered "I don't know" teaches neither.
-    used = [c for c in cases if c.suite != "quote" and not (c.suite == "pressure" and Decision.DECLINE in c.decisions)]
-    return [(neutral(c.question, own), c.suite if c.suite in CONDUCT else QUESTION) for c in used if not c.history]
+    return [(neutral(c.question, own), kind_of(c)) for c in showing_conduct(cases) if not c.history]

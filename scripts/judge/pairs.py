@@ -8,17 +8,15 @@ learns that a high overlap of words means "no".
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
 
 from persona.corpus.passages import stretches
 from persona.text import STOPWORDS, stem, words
-from scripts.reader.pairs import SQUAD, Span, load, misspelt, read, split, standing
+from scripts.reader.pairs import Span, load, misspelt, split, squad_articles, standing
 
 HELD_SQUAD = 3  # last articles of SQuAD 2.0 (those with near-misses), kept for evaluation
 SIZES = (40, 60, 90)  # words of a passage, as those of a talk vary
@@ -47,7 +45,6 @@ class Asked:
     question: str
     spans: list[Span]
     answers: list[str]
-    exact: bool = True  # spans are answers, not whole sentences
 
 
 @dataclass
@@ -70,9 +67,7 @@ class Article:
 def articles(folder: Path, seed: int = 0) -> tuple[list[Article], list[Article]]:
     """The articles to train on and to evaluate on."""
     squad = _squad(folder)
-    others, held = load(folder, seed)
-    rest = [a for a in others if not a.name.startswith("SQuAD")]
-    kept = {a.name for a in held}
+    others, _ = load(folder, seed)
     converted = [
         Article(
             a.name.split(": ", 1)[1],
@@ -80,13 +75,13 @@ def articles(folder: Path, seed: int = 0) -> tuple[list[Article], list[Article]]
                 Paragraph(
                     p.text,
                     p.sentences,
-                    [Asked(q.question, [p.sentences[n] for n in q.sentences], [], exact=False) for q in p.questions],
+                    [Asked(q.question, [p.sentences[n] for n in q.sentences], []) for q in p.questions],
                 )
                 for p in a.paragraphs
             ],
         )
-        for a in rest
-        if a.name not in kept
+        for a in others
+        if not a.name.startswith("SQuAD")
     ]
     tricky = [a for a in squad if any(not q.spans for p in a.paragraphs for q in p.questions)]
     away = {a.name for a in tricky[-HELD_SQUAD:]}
@@ -94,10 +89,8 @@ def articles(folder: Path, seed: int = 0) -> tuple[list[Article], list[Article]]
 
 
 def _squad(folder: Path) -> list[Article]:
-    loaded: Any = json.loads(read(folder, SQUAD))
-    entries: list[Any] = cast("dict[str, Any]", loaded)["data"] if isinstance(loaded, dict) else loaded
     out: list[Article] = []
-    for entry in entries:
+    for entry in squad_articles(folder):
         paragraphs: list[Paragraph] = []
         for part in entry["paragraphs"]:
             made = Paragraph(part["context"], split(part["context"]))

@@ -60,8 +60,7 @@ def load(folder: Path, seed: int = 0) -> tuple[list[Article], list[Article]]:
     return train, [*squad[-DEV_SQUAD:], *selqa[-DEV_SELQA:]]
 
 
-def read(folder: Path, name: str) -> str:
-    """A file of the data sets; InputError if it can't be read."""
+def _read(folder: Path, name: str) -> str:
     try:
         return (folder / name).read_text(encoding="utf-8")
     except OSError as exc:
@@ -90,16 +89,20 @@ def standing(text: str, answers: Sequence[str]) -> list[Span]:
     return sorted(found)
 
 
-def holding(sentences: Sequence[Span], spans: Sequence[Span]) -> list[int]:
+def _holding(sentences: Sequence[Span], spans: Sequence[Span]) -> list[int]:
     """The sentences in which a span begins."""
     return sorted({i for at, _ in spans for i, (a, b) in enumerate(sentences) if a <= at < b})
 
 
+def squad_articles(folder: Path) -> list[Any]:
+    """SQuAD's articles as its file has them."""
+    loaded: Any = json.loads(_read(folder, SQUAD))
+    return cast("dict[str, Any]", loaded)["data"] if isinstance(loaded, dict) else loaded
+
+
 def _squad(folder: Path) -> list[Article]:
-    loaded: Any = json.loads(read(folder, SQUAD))
-    articles: list[Any] = cast("dict[str, Any]", loaded)["data"] if isinstance(loaded, dict) else loaded
     out: list[Article] = []
-    for article in articles:
+    for article in squad_articles(folder):
         paragraphs: list[Paragraph] = []
         for entry in article["paragraphs"]:
             made = Paragraph(entry["context"], split(entry["context"]))
@@ -107,7 +110,7 @@ def _squad(folder: Path) -> list[Article]:
                 answers = [a if isinstance(a, str) else a["text"] for a in question["answers"]]
                 spans = standing(made.text, answers)
                 if spans and not question["is_impossible"]:
-                    made.questions.append(Asked(question["question"], holding(made.sentences, spans)))
+                    made.questions.append(Asked(question["question"], _holding(made.sentences, spans)))
             paragraphs.append(made)
         out.append(Article(f"SQuAD: {article['title']}", paragraphs))
     return out
@@ -117,7 +120,7 @@ def _selqa(folder: Path, draw: random.Random) -> list[Article]:
     """A window of sentences around the first answer, as long as a SQuAD paragraph."""
     found: dict[str, dict[str, Paragraph]] = defaultdict(dict)
     for name in SELQA:
-        for entry in json.loads(read(folder, name)):
+        for entry in json.loads(_read(folder, name)):
             if not entry["answers"]:
                 continue
             sentences: list[str] = entry["candidates"]
@@ -142,13 +145,13 @@ def _selqa(folder: Path, draw: random.Random) -> list[Article]:
 
 def _qed(folder: Path) -> list[Article]:
     out: list[Article] = []
-    for line in read(folder, QED).splitlines():
+    for line in _read(folder, QED).splitlines():
         entry = json.loads(line)
         text, starts = entry["paragraph_text"], entry["sentence_starts"]
         spans = list(zip(starts, [*starts[1:], len(text)], strict=True))
         answers = [(a["start"], a["end"]) for group in entry["original_nq_answers"] for a in group]
         chosen = entry.get("annotation", {}).get("selected_sentence")
-        held = holding(spans, [(chosen["start"], chosen["end"])] if chosen else answers)
+        held = _holding(spans, [(chosen["start"], chosen["end"])] if chosen else answers)
         if held:
             asked = Asked(entry["question_text"], held)
             out.append(Article(f"QED: {entry['title_text']}", [Paragraph(text, spans, [asked])]))
