@@ -1,4 +1,4 @@
-"""BERT-family encoders by llama.cpp: the one module that knows llama_cpp.
+"""BERT-family encoders by llama.cpp.
 
 The bundled embedding is all-MiniLM-L6-v2 (Wang et al. 2020, arXiv:2002.10957; Reimers & Gurevych 2019, arXiv:1908.10084),
 the bundled reader a late-interaction model made from it (Khattab & Zaharia 2020, arXiv:2004.12832), both quantised to
@@ -12,7 +12,6 @@ the final [SEP] of a truncated text, which the high-level `Llama.embed()` drops.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import threading
@@ -26,16 +25,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from persona.errors import ModelError
+from persona.llama.runtime import start_llama
 from persona.types import Judgement, Reading, TokenVectors
 
-EMBEDDING_MODEL = Path(__file__).parent / "weights" / "all-MiniLM-L6-v2-Q8_0.gguf"
+EMBEDDING_MODEL = Path(__file__).parent.parent / "weights" / "all-MiniLM-L6-v2-Q8_0.gguf"
 EMBEDDING_SHA256 = "6388fdd82f6a57d19e8288815e5e1ca4abbfe6a6f28e9c38435a0fd82a872735"
-READER_MODEL = Path(__file__).parent / "weights" / "fireside-reader-Q8_0.gguf"
+READER_MODEL = Path(__file__).parent.parent / "weights" / "fireside-reader-Q8_0.gguf"
 READER_SHA256 = "724f45d8a2af2af165037649237fbdf779ea4e2406c9621c73b08d835c2cb4da"
-READER_HEAD = Path(__file__).parent / "weights" / "fireside-reader-head.npz"
-JUDGE_MODEL = Path(__file__).parent / "weights" / "fireside-judge-Q8_0.gguf"
+READER_HEAD = Path(__file__).parent.parent / "weights" / "fireside-reader-head.npz"
+JUDGE_MODEL = Path(__file__).parent.parent / "weights" / "fireside-judge-Q8_0.gguf"
 JUDGE_SHA256 = "303baf04a607f0d6afb325f9924e992b10ffb7dc33c0d78b42f55024953b6f77"
-JUDGE_HEAD = Path(__file__).parent / "weights" / "fireside-judge-head.npz"
+JUDGE_HEAD = Path(__file__).parent.parent / "weights" / "fireside-judge-head.npz"
 MAX_TOKENS = 256  # what all-MiniLM-L6-v2 was trained to read
 MAX_QUESTION_TOKENS = 64  # what the reader was trained to read as a question
 JUDGED_QUESTION_TOKENS, JUDGED_TEXT_TOKENS = 48, 176  # what the judge was trained to read together
@@ -43,14 +43,6 @@ _BATCH_TOKENS = 1024
 _BATCH_TEXTS = 32
 _ONE_THREAD_TOKENS = 160
 _REMEMBERED = 512  # texts whose vectors are kept: one question is embedded for several purposes
-
-
-_STARTING = threading.Lock()  # what llama.cpp sets up once for the process
-
-
-@ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
-def _silent(_level: int, _text: bytes, _data: object) -> None:
-    """llama.cpp logs to stderr by itself; what matters of it comes back as a ModelError."""
 
 
 class Encoder:
@@ -64,9 +56,7 @@ class Encoder:
         if sha256 not in (None, digest):
             raise ModelError(f"The model '{path}' is corrupt (its sha256 differs). Reinstall fireside.")
         self.fingerprint = f"{path.stem}:{digest[:16]}"
-        with _STARTING:
-            llama_cpp.llama_log_set(_silent, None)
-            llama_cpp.llama_backend_init()
+        start_llama()
         params = llama_cpp.llama_model_default_params()
         params.n_gpu_layers = 0
         self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
