@@ -5,6 +5,11 @@ FiresideError               one sentence: what, which value, what to do next
 ├── CorpusError             a catalog, seed or speaker annotation
 ├── PassageIndexError       the passage index in Chroma
 ├── ModelError              a model file or llama.cpp
+│   ├── BusyError           too many wait for the chat model
+│   ├── TooLongError        a prompt does not fit the chat model's context
+│   ├── DeadlineError       the chat model was not done in time
+│   └── AwayError           the chat model's server does not answer
+├── HubError                a model can't be found or fetched
 ├── InputError              a question or file that a user gave (exit code 2)
 └── VerificationError       a citation that its document does not bear out (a bug, never shown)
 """
@@ -32,6 +37,30 @@ class PassageIndexError(FiresideError):
 
 class ModelError(FiresideError):
     """A model file is missing or corrupt, or llama.cpp refused it."""
+
+
+class BusyError(ModelError):
+    """Too many requests wait for the chat model; `position` is the place in the queue that this one would have had."""
+
+    def __init__(self, message: str, position: int) -> None:
+        super().__init__(message)
+        self.position = position
+
+
+class TooLongError(ModelError):
+    """A prompt and the room for its answer don't fit the chat model's context."""
+
+
+class DeadlineError(ModelError):
+    """The chat model was not done in the time that it was given."""
+
+
+class AwayError(ModelError):
+    """The chat model's server can't be reached, or refuses."""
+
+
+class HubError(FiresideError):
+    """A model can't be found on the hub, or not be fetched from it."""
 
 
 class InputError(FiresideError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -301,4 +301,52 @@ class Judge(Protocol):
 
     def kinds(self, texts: Sequence[str]) -> Sequence[Mapping[str, float]]:
         """For each text the probability of each kind of conduct (`persona.conduct.CLASSES`), read alone."""
+        ...
+
+
+class Message(NamedTuple):
+    """One message to a chat model. `content` is data: nothing in it may act as a control token."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Sampling(BaseModel):
+    """How a chat model writes. `deadline` is in seconds from the call; `top_k` 0, `top_p` 1 and `min_p` 0 switch these off,
+    `temperature` 0 takes the likeliest token each time. `stop` are texts before which it ends."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_tokens: int = Field(default=512, ge=1)
+    temperature: float = Field(default=0.7, ge=0)
+    top_k: int = Field(default=20, ge=0)
+    top_p: float = Field(default=0.8, gt=0, le=1)
+    min_p: float = Field(default=0.0, ge=0, le=1)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    stop: tuple[str, ...] = ()
+    deadline: float | None = Field(default=None, gt=0)
+
+
+class ChatModel(Protocol):
+    """Writes text: a model in this process, or on a server. Safe to call from many tasks at once."""
+
+    @property
+    def name(self) -> str:
+        """What replies call it."""
+        ...
+
+    def stream(
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        *,
+        schema: Mapping[str, Any] | None = None,
+        user: str = "",
+    ) -> AsyncIterator[str]:
+        """The text as it is written, in pieces; closing the iterator stops the model. `schema` is a JSON schema that the
+        text must follow, `user` whom a fair share is for. ModelError: BusyError, TooLongError, DeadlineError, AwayError."""
+        ...
+
+    async def close(self) -> None:
+        """Ends what is being written, and frees the model."""
         ...

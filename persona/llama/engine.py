@@ -1,0 +1,661 @@
+"""Serves many conversations from one chat model: continuous batching (Yu et al. 2022, "Orca", OSDI) over llama.cpp.
+
+One thread owns the context. Each step decodes one batch: first a token for everyone who is writing, then a bounded run of
+prompt tokens for whoever was served least. The cells of a prompt that begins like another one are shared, not computed
+again (`llama_memory_seq_cp` in a unified cache), and a conversation's cells stay until others need the room.
+"""
+
+# llama_cpp is a ctypes binding: its functions and structures have no useful static types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportMissingTypeStubs=false
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import ctypes
+import itertools
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import llama_cpp
+import numpy as np
+
+from persona.errors import BusyError, DeadlineError, ModelError, TooLongError
+from persona.llama.grammar import Grammar, Grammars
+from persona.llama.runtime import start_llama
+from persona.llama.vocabulary import Vocabulary
+from persona.types import Message, Sampling
+
+FlashAttention = Literal["auto", "on", "off"]
+_FLASH = {
+    "on": llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED,
+    "off": llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED,
+}
+_WORTH_WAITING = 64  # prompt tokens: another request that is computing so many of ours is waited for
+_ALL_LAYERS = 999
+_SHUT_DOWN = "The chat model has been shut down. Start again."
+_NO_ROOM = 1  # llama_decode: no place in the cache for this batch
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How the engine runs. `context` is counted in tokens, of all conversations together; `threads` None: one fewer than
+    there are cores; `gpu_layers` None: all, where llama.cpp was built for a GPU. `prefill` prompt tokens are read in one
+    step beside others' writing, `batch` where nobody writes. `waiting` requests may queue beyond the `parallel` at work."""
+
+    context: int = 8192
+    parallel: int = 8
+    idle: int = 16
+    threads: int | None = None
+    gpu_layers: int | None = None
+    flash_attention: FlashAttention = "auto"
+    batch: int = 512
+    prefill: int = 128
+    waiting: int = 64
+
+
+class Piece(NamedTuple):
+    """What came next: text, the number of tokens written so far, and at the end why ("length": there was no more room)."""
+
+    text: str
+    tokens: int
+    end: Literal["stop", "length"] | None = None
+
+
+class Load(NamedTuple):
+    """How busy the engine is: requests at work and waiting, cells of the cache in use, tokens decoded since the start."""
+
+    running: int
+    waiting: int
+    cells: int
+    decoded: int
+
+
+@dataclass(eq=False)
+class _Request:
+    prompt: list[int]
+    sampling: Sampling
+    grammar: Grammar | None
+    user: str
+    loop: asyncio.AbstractEventLoop
+    until: float | None
+    keep: bool = False
+    inbox: asyncio.Queue[Piece | ModelError] = field(default_factory=asyncio.Queue[Piece | ModelError])
+    cancelled: bool = False
+    pending: list[int] = field(default_factory=list[int])  # tokens that are still to be decoded
+    written: int = 0
+    room: int = 0  # tokens that it may write
+    text: _Writer | None = None
+    sampler: Any = None
+
+    @property
+    def reading(self) -> bool:
+        return self.written == 0
+
+
+@dataclass(eq=False)
+class _Sequence:
+    """One of the context's sequences: the tokens that its cells hold, and the cells' numbers."""
+
+    number: int
+    tokens: list[int] = field(default_factory=list[int])
+    cells: list[int] = field(default_factory=list[int])
+    used: int = 0
+    request: _Request | None = None
+    kept: bool = False
+
+
+class _Writer:
+    """Bytes of tokens to text: whole characters only, and nothing of a stop text."""
+
+    def __init__(self, stop: Sequence[str]) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._stop = [s for s in stop if s]
+        self._held = ""
+        self.stopped = False
+
+    def write(self, data: bytes, *, last: bool = False) -> str:
+        """What may be shown now. Text that may yet become a stop text is held back."""
+        if self.stopped:
+            return ""
+        text = self._held + self._decoder.decode(data, last)
+        places = [at for at in (text.find(s) for s in self._stop) if at >= 0]
+        if places:
+            self.stopped, self._held = True, ""
+            return text[: min(places)]
+        keep = 0 if last else max((_overlap(text, s) for s in self._stop), default=0)
+        self._held = text[len(text) - keep :]
+        return text[: len(text) - keep]
+
+
+def _overlap(text: str, stop: str) -> int:
+    """How many letters at the end of the text begin the stop text."""
+    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if stop.startswith(text[-n:])), 0)
+
+
+def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens two runs begin with alike."""
+    limit = min(len(first), len(second))
+    differ = np.flatnonzero(np.asarray(first[:limit], dtype=np.int32) != np.asarray(second[:limit], dtype=np.int32))
+    return int(differ[0]) if len(differ) else limit
+
+
+class Engine:
+    """A chat model in this process (implements `ChatModel`). Made on any thread; streams are awaited from any event loop."""
+
+    def __init__(self, path: Path, options: EngineOptions | None = None, *, name: str | None = None) -> None:
+        self.options = options or EngineOptions()
+        self.path = path
+        self._name = name or path.stem
+        start_llama()
+        if not path.is_file():
+            raise ModelError(f"No chat model at '{path}'. Check FIRESIDE_CHAT_MODEL, or run `fireside model pull`.")
+        self._open()
+        self.vocabulary = Vocabulary(self._model)
+        self._grammars = Grammars(self.vocabulary)
+        self._sequences = [_Sequence(i) for i in range(self._sequence_count)]
+        self._cells: Counter[int] = Counter()
+        self._numbers = itertools.count()
+        self._waiting: list[_Request] = []
+        self._served: dict[str, float] = {}
+        self._tick = 0
+        self._decoded = 0
+        self._stopping = False
+        self._news = threading.Condition()
+        self._post: dict[asyncio.AbstractEventLoop, list[tuple[_Request, Piece | ModelError]]] = {}
+        self._thread = threading.Thread(target=self._work, name="fireside-engine", daemon=True)
+        self._thread.start()
+
+    def _open(self) -> None:
+        options = self.options
+        gpu = bool(llama_cpp.llama_supports_gpu_offload())
+        params = llama_cpp.llama_model_default_params()
+        params.n_gpu_layers = options.gpu_layers if options.gpu_layers is not None else (_ALL_LAYERS if gpu else 0)
+        self._model = llama_cpp.llama_model_load_from_file(str(self.path).encode(), params)
+        if not self._model:
+            raise ModelError(
+                f"llama.cpp can't load the chat model '{self.path}'. "
+                "Run `fireside model info` on it to see what is wrong, or pull it again."
+            )
+        self._sequence_count = min(options.parallel + options.idle + 1, int(llama_cpp.llama_max_parallel_sequences()))
+        self._rolls_back = not (
+            llama_cpp.llama_model_is_recurrent(self._model) or llama_cpp.llama_model_is_hybrid(self._model)
+        )
+        threads = options.threads or max(1, (os.cpu_count() or 2) - 1)
+        made = llama_cpp.llama_context_default_params()
+        made.n_ctx = options.context
+        made.n_batch = made.n_ubatch = min(options.batch, options.context)
+        made.n_seq_max = self._sequence_count
+        made.n_threads = made.n_threads_batch = threads
+        made.kv_unified = True
+        made.swa_full = True  # a sliding window's cache can't be rolled back else
+        made.no_perf = True
+        made.flash_attn_type = _FLASH.get(
+            options.flash_attention,
+            llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO if gpu else llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED,
+        )
+        self._context = llama_cpp.llama_init_from_model(self._model, made)
+        if not self._context:
+            llama_cpp.llama_model_free(self._model)
+            raise ModelError(
+                f"There is no memory for a context of {options.context} tokens with '{self.path.name}'. "
+                "Set a smaller FIRESIDE_CONTEXT, or choose a smaller model."
+            )
+        self._memory = llama_cpp.llama_get_memory(self._context)
+        self._room = int(llama_cpp.llama_n_ctx(self._context))
+        self._longest = min(self._room, int(llama_cpp.llama_model_n_ctx_train(self._model)) or self._room)
+        self._batch = _Batch(min(options.batch, options.context))
+
+    @property
+    def name(self) -> str:
+        """The model's file name without its ending, unless another name was given."""
+        return self._name
+
+    def load(self) -> Load:
+        """How busy it is; read from any thread."""
+        running = sum(s.request is not None for s in self._sequences)
+        return Load(running, len(self._waiting), len(self._cells), self._decoded)
+
+    async def stream(
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        *,
+        schema: Mapping[str, Any] | None = None,
+        user: str = "",
+    ) -> AsyncGenerator[str]:
+        """The text as it is written; see `ChatModel.stream`."""
+        self._check_open()
+        prompt = self.vocabulary.prompt(messages)
+        async with aclosing(self.complete(prompt, sampling, schema=schema, user=user)) as pieces:
+            async for piece in pieces:
+                if piece.text:
+                    yield piece.text
+
+    async def complete(
+        self,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        *,
+        schema: Mapping[str, Any] | None = None,
+        user: str = "",
+    ) -> AsyncGenerator[Piece]:
+        """What follows the prompt's tokens. Closing the generator stops it within one step."""
+        self._check_open()
+        grammar = await asyncio.to_thread(self._grammars.make, schema) if schema is not None else None
+        request = self._request(list(prompt), sampling, grammar, user)
+        self._submit(request)
+        try:
+            while True:
+                item = await request.inbox.get()
+                if isinstance(item, ModelError):
+                    raise item
+                yield item
+                if item.end:
+                    return
+        finally:
+            request.cancelled = True
+
+    async def keep(self, messages: Sequence[Message]) -> int:
+        """Computes the cells of these first messages, which many prompts begin with, once and for good; how many."""
+        self._check_open()
+        both = [self.vocabulary.prompt([*messages, Message("user", text)]) for text in ("a", "?")]
+        prefix = both[0][: common_prefix(*both)]
+        request = self._request(prefix, Sampling(max_tokens=1), None, "")
+        request.keep = True
+        self._submit(request)
+        item = await request.inbox.get()
+        if isinstance(item, ModelError):
+            raise item
+        return len(prefix)
+
+    async def close(self) -> None:
+        """Ends every request with an error, and frees the model."""
+        await asyncio.to_thread(self.shutdown)
+
+    def shutdown(self) -> None:
+        """`close`, for callers without an event loop."""
+        with self._news:
+            self._stopping = True
+            self._news.notify()
+        self._thread.join()
+
+    def _check_open(self) -> None:
+        if self._stopping:
+            raise ModelError(_SHUT_DOWN)
+
+    def _request(self, prompt: list[int], sampling: Sampling, grammar: Grammar | None, user: str) -> _Request:
+        until = time.monotonic() + sampling.deadline if sampling.deadline is not None else None
+        return _Request(prompt, sampling, grammar, user, asyncio.get_running_loop(), until)
+
+    def _submit(self, request: _Request) -> None:
+        kept = sum(len(s.tokens) - common_prefix(s.tokens, request.prompt) for s in self._sequences if s.kept)
+        room = min(self._longest, self._room - kept) - len(request.prompt)
+        if not request.prompt or room < 1:
+            raise TooLongError(
+                f"The prompt has {len(request.prompt)} tokens, and the chat model's context holds {self._longest}. "
+                "Ask more shortly, or set a larger FIRESIDE_CONTEXT."
+            )
+        request.room = min(request.sampling.max_tokens, room)
+        with self._news:
+            if self._stopping:
+                raise ModelError(_SHUT_DOWN)
+            if len(self._waiting) >= self.options.waiting + self.options.parallel - len(self._running()):
+                place = len(self._waiting) + 1
+                raise BusyError(
+                    f"{len(self._waiting)} questions wait for the chat model already. Try again soon.", place
+                )
+            self._waiting.append(request)
+            self._news.notify()
+
+    # What follows runs on the engine's thread.
+
+    def _work(self) -> None:
+        try:
+            while self._wait():
+                self._step()
+                self._deliver()
+        finally:
+            self._end()
+
+    def _wait(self) -> bool:
+        """Until there is something to do; False when it is over."""
+        with self._news:
+            while not self._stopping and not self._waiting and not self._running():
+                self._news.wait()
+            return not self._stopping
+
+    def _running(self) -> list[_Sequence]:
+        return [s for s in self._sequences if s.request is not None]
+
+    def _step(self) -> None:
+        self._tick += 1
+        self._drop()
+        self._admit()
+        parts = self._plan()
+        if parts:
+            self._decode(parts)
+
+    def _drop(self) -> None:
+        """Lets go of requests that were given up or are late."""
+        now = time.monotonic()
+        late = DeadlineError("The chat model was not done in time. Ask again, or ask for less.")
+        with self._news:
+            for request in list(self._waiting):
+                if request.cancelled or (request.until is not None and now > request.until):
+                    self._waiting.remove(request)
+                    self._tell(request, late)
+        for sequence in self._running():
+            request = sequence.request
+            assert request is not None
+            if request.cancelled or (request.until is not None and now > request.until):
+                self._finish(sequence, late)
+
+    def _admit(self) -> None:
+        """Gives waiting requests a sequence, those of the least served users first, as long as there is room."""
+        while len(self._running()) < self.options.parallel:
+            with self._news:
+                queue = sorted(self._waiting, key=lambda r: (not r.keep, self._share(r.user)))
+            chosen = next((r for r in queue if not self._soon_shared(r)), None)
+            if chosen is None or not self._place(chosen):
+                return
+            with self._news:
+                self._waiting.remove(chosen)
+
+    def _share(self, user: str) -> float:
+        return self._served.get(user, min(self._served.values(), default=0.0))
+
+    def _soon_shared(self, request: _Request) -> bool:
+        """Whether somebody is just computing cells that the request can share if it waits for them."""
+        have = max(common_prefix(s.tokens, request.prompt) for s in self._sequences)
+        return any(
+            s.request.reading and common_prefix(s.request.prompt, request.prompt) >= have + _WORTH_WAITING
+            for s in self._running()
+            if s.request
+        )
+
+    def _place(self, request: _Request) -> bool:
+        """Puts the request on an idle sequence with as many of its cells as there are; False where there is no room now."""
+        last = len(request.prompt) - (0 if request.keep else 1)  # the last token is decoded for what it predicts
+        shared = {s.number: min(self._usable(s, request.prompt), last) for s in self._sequences}
+        donor = max(self._sequences, key=lambda s: (shared[s.number], s.request is None, s.used))
+        idle = [s for s in self._sequences if s.request is None and not s.kept]
+        if not idle:
+            return False
+        count = shared[donor.number]
+        # Its own cells are the best place; else an empty sequence, else the one that was idle longest.
+        own = donor if donor in idle and count == len(donor.tokens) else None
+        target = own or min(idle, key=lambda s: (len(s.tokens) > 0, s.used))
+        if not self._make_room(len(request.prompt) - count + request.room, target, donor, count):
+            return False
+        if target is not donor:
+            self._forget(target, 0)
+            if count:
+                # A state that can't be rolled back is copied whole.
+                end = count if self._rolls_back else -1
+                llama_cpp.llama_memory_seq_cp(self._memory, donor.number, target.number, 0, end)
+            target.tokens, target.cells = donor.tokens[:count], donor.cells[:count]
+            self._cells.update(target.cells)
+        elif not self._forget(target, count):
+            count = 0
+        donor.used = target.used = self._tick
+        request.pending = request.prompt[count:]
+        request.text = _Writer(request.sampling.stop)
+        request.sampler = _sampler(request.sampling)
+        target.request, target.kept = request, request.keep
+        self._served.setdefault(request.user, self._share(request.user))
+        if not request.pending:
+            self._finish(target, Piece("", 0, "stop"))
+        return True
+
+    def _usable(self, sequence: _Sequence, prompt: list[int]) -> int:
+        count = common_prefix(sequence.tokens, prompt)
+        return count if self._rolls_back or count == len(sequence.tokens) < len(prompt) else 0
+
+    def _make_room(self, need: int, target: _Sequence, donor: _Sequence, shared: int) -> bool:
+        """Sees that so many cells are free beyond what running requests may still take; idle ones go, the oldest first,
+        and last what the donor has beyond its `shared` cells."""
+        promised = sum(
+            len(s.request.pending) + s.request.room - s.request.written for s in self._running() if s.request
+        )
+        idle = [s for s in self._sequences if s.request is None and not s.kept and s.tokens]
+        order = sorted((s for s in idle if s is not donor and s is not target), key=lambda s: s.used)
+        for sequence in (target, *order, donor):
+            if self._room - len(self._cells) - promised >= need:
+                return True
+            if sequence in idle:
+                self._forget(sequence, shared if sequence is donor else 0)
+        return self._room - len(self._cells) - promised >= need or not self._running()
+
+    def _forget(self, sequence: _Sequence, keep: int) -> bool:
+        """Frees a sequence's cells from place `keep` on; False where all of them had to go."""
+        if keep < len(sequence.tokens):
+            if not llama_cpp.llama_memory_seq_rm(self._memory, sequence.number, keep, -1):
+                llama_cpp.llama_memory_seq_rm(self._memory, sequence.number, -1, -1)
+                keep = 0
+            self._cells -= Counter(sequence.cells[keep:])
+            del sequence.tokens[keep:], sequence.cells[keep:]
+            return keep > 0
+        return True
+
+    def _plan(self) -> list[tuple[_Sequence, int]]:
+        """Who decodes how many tokens in this step: writers first, then readers within the budget."""
+        running = sorted(self._running(), key=lambda s: self._share(s.request.user if s.request else ""))
+        writers = [s for s in running if s.request and not s.request.reading]
+        budget = self._batch.size
+        parts: list[tuple[_Sequence, int]] = []
+        for sequence in writers:
+            assert sequence.request is not None
+            count = min(len(sequence.request.pending), budget)
+            if count:
+                parts.append((sequence, count))
+                budget -= count
+        if parts:
+            budget = min(budget, self.options.prefill)
+        for sequence in running:
+            request = sequence.request
+            if request is not None and request.reading and budget > 0:
+                count = min(len(request.pending), budget)
+                parts.append((sequence, count))
+                budget -= count
+        return parts
+
+    def _decode(self, parts: list[tuple[_Sequence, int]]) -> None:
+        status = self._run(parts)
+        if status == _NO_ROOM:
+            for sequence in self._sequences:
+                if sequence.request is None and not sequence.kept:
+                    self._forget(sequence, 0)
+            status = self._run(parts)
+        if status == 0:
+            return
+        if len(parts) > 1:  # one of them spoils it for all: each alone, and who fails alone is out
+            for part in parts:
+                self._decode([part])
+            return
+        sequence, _ = parts[0]
+        self._finish(sequence, ModelError(f"llama.cpp can't go on with this text (status {status}). Ask anew."))
+        self._forget(sequence, 0)
+
+    def _run(self, parts: list[tuple[_Sequence, int]]) -> int:
+        """One forward pass, and the next token for everyone whose tokens are all decoded."""
+        batch = self._batch.fill(
+            [
+                (s.number, len(s.tokens), s.request.pending[:count], count == len(s.request.pending))
+                for s, count in parts
+                if s.request
+            ]
+        )
+        status = int(llama_cpp.llama_decode(self._context, batch))
+        if status != 0:
+            for sequence, _ in parts:  # what it had done of the batch already is taken back
+                llama_cpp.llama_memory_seq_rm(self._memory, sequence.number, len(sequence.tokens), -1)
+            return status
+        at = -1
+        for sequence, count in parts:
+            request = sequence.request
+            assert request is not None
+            at += count
+            done, request.pending = request.pending[:count], request.pending[count:]
+            sequence.tokens += done
+            new = list(itertools.islice(self._numbers, count))
+            sequence.cells += new
+            self._cells.update(new)
+            self._decoded += count
+            self._served[request.user] = self._share(request.user) + count
+            if not request.pending:
+                self._advance(sequence, request, at)
+        return 0
+
+    def _advance(self, sequence: _Sequence, request: _Request, at: int) -> None:
+        """Writes the next token, and those that the grammar then leaves no choice about."""
+        if request.keep:
+            self._finish(sequence, Piece("", 0, "stop"))
+            return
+        try:
+            token = self._sample(request, at)
+            forced = request.grammar.accept(token) if request.grammar else []
+        except ModelError as exc:
+            self._finish(sequence, exc)
+            return
+        tokens = [token, *forced][: request.room - request.written]
+        request.written += len(tokens)
+        assert request.text is not None
+        ends = self.vocabulary.ends(token)
+        text = request.text.write(b"" if ends else b"".join(self.vocabulary.piece(t) for t in tokens))
+        over = ends or request.text.stopped or (request.grammar is not None and request.grammar.done)
+        if over or request.written >= request.room:
+            text += request.text.write(b"", last=True)
+            self._finish(sequence, Piece(text, request.written, "stop" if over else "length"))
+            return
+        request.pending = tokens
+        if text:
+            self._tell(request, Piece(text, request.written))
+
+    def _sample(self, request: _Request, at: int) -> int:
+        """A token for the batch's place `at`: drawn freely first, and again among the allowed ones where it must be."""
+        grammar = request.grammar
+        token = int(llama_cpp.llama_sampler_sample(request.sampler, self._context, at))
+        if grammar is None or grammar.allows(token):
+            return token
+        logits = np.ctypeslib.as_array(llama_cpp.llama_get_logits_ith(self._context, at), shape=(self.vocabulary.size,))
+        grammar.narrow(logits)
+        if not np.isfinite(logits).any():
+            raise ModelError("The grammar leaves the chat model no way on. Ask again.")
+        return int(llama_cpp.llama_sampler_sample(request.sampler, self._context, at))
+
+    def _finish(self, sequence: _Sequence, item: Piece | ModelError) -> None:
+        """Ends a request; its cells stay for whoever begins alike."""
+        request = sequence.request
+        assert request is not None
+        sequence.request, sequence.used = None, self._tick
+        if request.sampler:
+            llama_cpp.llama_sampler_free(request.sampler)
+            request.sampler = None
+        if request.grammar:
+            request.grammar.close()
+        if isinstance(item, ModelError):
+            sequence.kept = False
+        self._tell(request, item)
+        with self._news:
+            busy = {r.user for r in self._waiting} | {s.request.user for s in self._running() if s.request}
+        if request.user not in busy and len(self._served) > 1:
+            del self._served[request.user]  # who comes back later starts level with the others
+
+    def _tell(self, request: _Request, item: Piece | ModelError) -> None:
+        if not request.cancelled:
+            self._post.setdefault(request.loop, []).append((request, item))
+
+    def _deliver(self) -> None:
+        """Hands over what the step made, with one wake-up for each event loop."""
+        post, self._post = self._post, {}
+        for loop, items in post.items():
+            try:
+                loop.call_soon_threadsafe(_put, items)
+            except RuntimeError:  # the loop has been closed: nobody waits any more
+                for request, _ in items:
+                    request.cancelled = True
+
+    def _end(self) -> None:
+        with self._news:
+            self._stopping = True
+            waiting, self._waiting = self._waiting, []
+        over = ModelError(_SHUT_DOWN)
+        for request in waiting:
+            self._tell(request, over)
+        for sequence in self._running():
+            self._finish(sequence, over)
+        self._deliver()
+        self._batch.free()
+        llama_cpp.llama_free(self._context)
+        llama_cpp.llama_model_free(self._model)
+
+
+def _put(items: list[tuple[_Request, Piece | ModelError]]) -> None:
+    for request, item in items:
+        request.inbox.put_nowait(item)
+
+
+def _sampler(sampling: Sampling) -> Any:
+    """llama.cpp's chain: top-k, top-p, min-p, temperature, then a draw; the likeliest token at temperature 0."""
+    chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
+    if sampling.temperature == 0:
+        llama_cpp.llama_sampler_chain_add(chain, llama_cpp.llama_sampler_init_greedy())
+        return chain
+    if sampling.top_k:
+        llama_cpp.llama_sampler_chain_add(chain, llama_cpp.llama_sampler_init_top_k(sampling.top_k))
+    if sampling.top_p < 1:
+        llama_cpp.llama_sampler_chain_add(chain, llama_cpp.llama_sampler_init_top_p(sampling.top_p, 1))
+    if sampling.min_p > 0:
+        llama_cpp.llama_sampler_chain_add(chain, llama_cpp.llama_sampler_init_min_p(sampling.min_p, 1))
+    llama_cpp.llama_sampler_chain_add(chain, llama_cpp.llama_sampler_init_temp(sampling.temperature))
+    llama_cpp.llama_sampler_chain_add(chain, llama_cpp.llama_sampler_init_dist(sampling.seed))
+    return chain
+
+
+class _Batch:
+    """llama.cpp's batch, filled through numpy: filling it value by value costs more than a small model's pass."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._batch = llama_cpp.llama_batch_init(size, 0, 1)
+        view = np.ctypeslib.as_array
+        self._token = view(self._batch.token, (size,))
+        self._position = view(self._batch.pos, (size,))
+        self._logits = view(self._batch.logits, (size,))
+        view(self._batch.n_seq_id, (size,))[:] = 1
+        # Each token's sequence is behind a pointer of its own: all point into one array of ours.
+        self._sequence = np.zeros(size, dtype=np.int32)
+        pointers = ctypes.cast(self._batch.seq_id, ctypes.POINTER(ctypes.c_void_p))
+        self._theirs = [pointers[i] for i in range(size)]
+        for i in range(size):
+            pointers[i] = self._sequence.ctypes.data + 4 * i
+        self._pointers = pointers
+
+    def fill(self, parts: Sequence[tuple[int, int, list[int], bool]]) -> Any:
+        """The batch of these parts: sequence, first position, tokens, and whether the last one's logits are wanted."""
+        at = 0
+        for sequence, position, tokens, wanted in parts:
+            end = at + len(tokens)
+            self._token[at:end] = tokens
+            self._position[at:end] = np.arange(position, position + len(tokens))
+            self._sequence[at:end] = sequence
+            self._logits[at:end] = 0
+            self._logits[end - 1] = wanted
+            at = end
+        self._batch.n_tokens = at
+        return self._batch
+
+    def free(self) -> None:
+        """Gives llama.cpp's memory back, its own pointers restored first."""
+        for i, pointer in enumerate(self._theirs):
+            self._pointers[i] = pointer
+        llama_cpp.llama_batch_free(self._batch)
