@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, cast
 import typer
 from typer.core import TyperGroup
 
+from bot.models import app as model_app
 from persona.errors import FiresideError, InputError
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.add_typer(model_app, name="model")
 
 
 def say(line: str) -> None:
@@ -116,13 +118,13 @@ def start(
 @app.command()
 def chat(ctx: typer.Context) -> None:
     """Talk to it in the terminal; questions piped in are answered one by one."""
-    from bot.opening import notes
+    from bot.opening import notes, what_a_model_adds
     from bot.terminal import converse
 
     begun = _start(ctx)
     settings = begun.settings()
     fireside = begun.open(settings)
-    for note in notes(fireside):
+    for note in (*notes(fireside), *what_a_model_adds(settings)):
         say(note)
     converse(fireside, settings.data_dir)
 
