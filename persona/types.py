@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -234,13 +234,36 @@ class Reply(BaseModel):
     timings_ms: Timings = Field(default_factory=Timings)
 
 
+class CutReason(enum.StrEnum):
+    """Why a claim of a chat model was cut."""
+
+    MALFORMED = "malformed"
+    UNKNOWN_PASSAGE = "unknown_passage"
+    NOT_VERBATIM = "not_verbatim"
+    WRONG_SPEAKER = "wrong_speaker"
+    LEAK = "leak"
+    MARKUP = "markup"
+    UNSUPPORTED = "unsupported"
+    REPEATED = "repeated"
+    NO_ROOM = "no_room"
+
+
+class Cut(NamedTuple):
+    """A claim that did not pass."""
+
+    text: str
+    why: CutReason
+
+
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What stood behind a reply, for /why: the passages, the features and the question as searched."""
+    """What stood behind a reply, for /why: the passages, the features, the question as searched, and what of a chat model's
+    claims was cut."""
 
     standalone: str = ""
     hits: tuple[Hit, ...] = ()
     features: dict[str, float] = field(default_factory=dict[str, float])
+    cuts: tuple[Cut, ...] = ()
 
 
 TokenVectors = NDArray[np.floating[Any]]  # (tokens, dimensions), each row of length 1
@@ -342,9 +365,13 @@ class ChatModel(Protocol):
         *,
         schema: Mapping[str, Any] | None = None,
         user: str = "",
-    ) -> AsyncIterator[str]:
-        """The text as it is written, in pieces; closing the iterator stops the model. `schema` is a JSON schema that the
+    ) -> AsyncGenerator[str]:
+        """The text as it is written, in pieces; closing the generator stops the model. `schema` is a JSON schema that the
         text must follow, `user` whom a fair share is for. ModelError: BusyError, TooLongError, DeadlineError, AwayError."""
+        ...
+
+    async def keep(self, messages: Sequence[Message]) -> int:
+        """Readies the first messages that all prompts begin with; how many of their tokens are kept (0: it can't)."""
         ...
 
     async def close(self) -> None:
