@@ -95,7 +95,7 @@ def decision_features(analysis: Analysis, ranked: Sequence[Span]) -> dict[str, f
         "apartness": apartness(ranked),
         "followed_up": float(analysis.followed_up),
         "vague": vagueness(analysis),
-    }
+    } | wording(analysis)
     if "judge" in best.features:
         features |= {
             "judge_top": max(s.features["judge"] for s in ranked),
@@ -136,6 +136,25 @@ def vagueness(analysis: Analysis) -> float:
     if not analysis.terms:
         return 1.0
     return sum(t in _GENERIC for t in analysis.terms) / len(analysis.terms)
+
+
+_DEFINITE = re.compile(r"\b(?:the|this|that|these|those|other)\s+\w", re.I)
+_PAST = re.compile(r"\b(?:was|were|did|had)\b", re.I)
+
+
+def wording(analysis: Analysis) -> dict[str, float]:
+    """How a question words its topic. Few words with "the" point at one of several ("what was the breakthrough?"); few
+    without it name a topic, of which anything said may be told ("what is reasoning?")."""
+    brief = 1.0 / (1.0 + len(analysis.terms))
+    definite = float(bool(_DEFINITE.search(analysis.text)))
+    return {
+        "brief": brief,
+        "definite": definite,
+        "definite_brief": definite * brief,
+        "past_brief": float(bool(_PAST.search(analysis.text))) * brief,
+        "characters": float(len(analysis.text)),
+        "confined": float(bool(analysis.talks or analysis.speakers)),
+    }
 
 
 def decide(
@@ -242,7 +261,7 @@ def _horizon(corpus: Corpus) -> _Horizon:
 
 
 # Opposites of general English; where the question has one side and the evidence only the other, its premise is off.
-_OPPOSITES = {
+OPPOSITES = {
     stem(a): stem(b)
     for pair in """bigger smaller|larger smaller|larger tinier|more fewer|more less|increase decrease|better worse|easy hard
     easier harder|faster slower|always never|before after|supervised unsupervised|deep shallow|success failure|succeed fail
@@ -260,7 +279,7 @@ def contradicts(analysis: Analysis, span: Span) -> bool:
     """Whether the span denies what the question takes for granted: the opposite word, or another number of that kind."""
     have = {stem(w) for w in words(span.search)}
     for term in analysis.terms:
-        other = _OPPOSITES.get(term)
+        other = OPPOSITES.get(term)
         if other and term not in have and other in have:
             return True
     asked_years = set(_YEAR.findall(analysis.text))

@@ -161,12 +161,12 @@ class Calibration(BaseModel):
 @lru_cache(maxsize=4)
 def load_coefficients(path: Path = COEFFICIENTS) -> Coefficients:
     """The coefficients of a file; ConfigError if it is missing or of another format."""
-    return _load(path, Coefficients, "coefficients", "Reinstall fireside, or run `fireside eval calibrate`.")
+    return read_fitted(path, Coefficients, "coefficients", "Reinstall fireside, or run `fireside eval calibrate`.")
 
 
 def load_calibration(path: Path) -> Calibration:
     """A persona's calibration file; ConfigError if it is missing or of another format."""
-    return _load(
+    return read_fitted(
         path, Calibration, "calibration file", "Run `fireside eval calibrate`, or take it out of the persona card."
     )
 
@@ -174,7 +174,8 @@ def load_calibration(path: Path) -> Calibration:
 M = TypeVar("M", bound=BaseModel)
 
 
-def _load(path: Path, model: type[M], what: str, remedy: str) -> M:
+def read_fitted(path: Path, model: type[M], what: str, remedy: str) -> M:
+    """A file of fitted numbers; ConfigError, which ends in `remedy`, if it is missing, of another format or wrong."""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
