@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: chat test check lint bench eval eval-quick calibrate clean
+.PHONY: chat test check lint bench bench-model eval eval-quick calibrate clean
 
 chat: $(VENV)/.run
 	@$(BIN)/fireside chat
@@ -21,6 +21,9 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python scripts/bench.py
+
+bench-model: $(VENV)/.dev
+	$(BIN)/python scripts/bench_model.py $(if $(JSON),--json $(JSON)) $(if $(MODEL),--model $(MODEL))
 
 eval: $(VENV)/.dev
 	$(BIN)/fireside eval run --baselines --readme README.md
