@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import shutil
 import sys
@@ -12,7 +13,9 @@ from typing import Literal, NamedTuple, TextIO
 
 from persona.card import Card, load_card
 from persona.corpus import Corpus, load_corpus
-from persona.errors import FiresideError
+from persona.errors import ConfigError, FiresideError
+from persona.hub import MODELS as MODELS_FOLDER
+from persona.hub import resolve
 from persona.llama import (
     EMBEDDING_MODEL,
     EMBEDDING_SHA256,
@@ -22,8 +25,10 @@ from persona.llama import (
     READER_SHA256,
     LlamaEmbedder,
 )
+from persona.llama.vetting import vet
 from persona.opening import open_index
 from persona.pipeline import why_uncalibrated
+from persona.remote import RemoteModel
 from persona.settings import Settings
 from persona.types import Embedder
 
@@ -61,6 +66,7 @@ def _from_settings(load: Callable[[], Settings]) -> Iterator[Check]:
     yield (folder := data_folder(settings.data_dir))
     models = [weights(*model) for model in MODELS]
     yield from models
+    yield chat_model(settings)
     try:
         card = load_card(settings.persona)
     except FiresideError as exc:
@@ -121,6 +127,37 @@ def weights(name: str, path: Path, sha256: str) -> Check:
     if digest != sha256:
         return Check(name, "problem", f"'{path}' is corrupt (its sha256 differs). Reinstall fireside.")
     return Check(name, "ok", f"{path.name}, checksum right")
+
+
+def chat_model(settings: Settings) -> Check:
+    """Whether the chat model that is set can be used; without one, or while it is away, the `quotes` voice answers."""
+    if settings.voice == "quotes" or not (settings.chat_model or settings.model_url or settings.voice == "model"):
+        return Check("chat model", "ok", "none set, so the `quotes` voice answers")
+    try:
+        return Check("chat model", "ok", _speaks(settings))
+    except FiresideError as exc:
+        if settings.voice == "model":
+            return Check("chat model", "problem", str(exc))
+        return Check("chat model", "note", f"{exc} Until then the `quotes` voice answers.")
+
+
+def _speaks(settings: Settings) -> str:
+    if settings.model_url is not None:
+        token = settings.model_token.get_secret_value() if settings.model_token else None
+        return (
+            f"{asyncio.run(_served(RemoteModel(settings.model_url, model=settings.chat_model, token=token)))}, served"
+        )
+    if settings.chat_model is None:
+        raise ConfigError("No chat model is set. Run `fireside model pull`, then set FIRESIDE_CHAT_MODEL.")
+    facts = vet(resolve(settings.chat_model, settings.data_dir / MODELS_FOLDER))
+    return "; ".join((f"{facts.path.name}, {facts.architecture}, {facts.quantisation}", *facts.notes))
+
+
+async def _served(model: RemoteModel) -> str:
+    try:
+        return await model.check()
+    finally:
+        await model.close()
 
 
 def calibration(card: Card, corpus: Corpus) -> Check:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from persona.opening import Tell
 from persona.pipeline import Fireside, why_uncalibrated
+from persona.settings import Settings
 
 
 def notes(fireside: Fireside) -> list[str]:
@@ -22,7 +23,19 @@ def notes(fireside: Fireside) -> list[str]:
             f"The persona '{fireside.card.id}' is not calibrated: {why}. So it uses a cautious threshold "
             f"({fireside.policy.threshold:g}). Run `fireside eval calibrate` to fit one."
         )
+    if fireside.model_problem:
+        out.append(f"{fireside.model_problem} Until then the `quotes` voice answers.")
     return out
+
+
+def what_a_model_adds(settings: Settings) -> list[str]:
+    """One line on what a chat model would add, where none is set; nothing is ever fetched unasked."""
+    if settings.voice == "quotes" or settings.chat_model or settings.model_url:
+        return []
+    return [
+        "Answers are quotations. A chat model would put them into its own words, each checked against the talks: "
+        "see `fireside model list`."
+    ]
 
 
 @contextmanager

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import difflib
+import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple, TextIO
 
 from prompt_toolkit import PromptSession
@@ -49,6 +52,7 @@ COMMANDS = (
     Command("/quote", "TOPIC", "what was really said about it, word for word"),
     Command("/why", "", "what stood behind the last reply: passages, features, confidence"),
     Command("/sources", "", "the talks and documents that it answers from"),
+    Command("/again", "", "have the chat model write the last answer anew"),
     Command("/reset", "", "forget this conversation"),
     Command("/help", "", "this list"),
     Command("/quit", "", "leave (so does Ctrl-D)"),
@@ -72,6 +76,11 @@ class Screen(Console):
         self.print(Text(text, style), soft_wrap=not self._wraps)
         self.file.flush()
 
+    def write(self, text: str) -> None:
+        """A part of a line, at once."""
+        self.print(Text(text), soft_wrap=True, end="")
+        self.file.flush()
+
     def on_broken_pipe(self) -> None:
         """Leaves it to the command line, which goes quietly; rich would exit with 1."""
         raise BrokenPipeError
@@ -86,10 +95,13 @@ class Chat:
         self._screen = screen
         self._turns: deque[Turn] = deque(maxlen=REMEMBERED)
         self._last: Answered | None = None
+        self._asked: Question | None = None
+        self._seed = 0
         self._does: dict[str, Callable[[str], None]] = {
             "/quote": self._quote,
             "/why": self._why,
             "/sources": self._sources,
+            "/again": self._again,
             "/reset": self._reset,
             "/help": self._help,
         }
@@ -130,15 +142,64 @@ class Chat:
                 self._screen.say(f"Type a number from 1 to {len(options)}, or ask in your own words.", "yellow")
                 return
             question = options[number - 1]
-        answered = self._fireside.answer(Question(text=question, history=tuple(self._turns)))
-        self._turns.append(Turn(role="user", content=question))
+        self._asked = Question(text=question, history=tuple(self._turns))
+        self._seed = 0
+        self._answer(self._asked)
+
+    def _answer(self, question: Question) -> None:
+        written = ""
+        if self._fireside.writer is None:
+            answered = self._fireside.answer(question)
+        else:
+            answered, written = self._fireside.run(self._streamed(question))
+        if answered is None:
+            self._screen.say("\nStopped. /again has it written anew.\n", "dim")
+            return
+        self._turns.append(Turn(role="user", content=question.text))
         self._turns.append(Turn(role="assistant", content=answered.reply.text))
         self._last = answered
-        self._show(answered)
+        self._show(answered, written=bool(written))
 
-    def _show(self, answered: Answered) -> None:
+    async def _streamed(self, question: Question) -> tuple[Answered | None, str]:
+        """Prints a reply as it is written; None where Ctrl-C stopped it."""
+        task = asyncio.create_task(self._stream(question))
+        loop = asyncio.get_running_loop()
+
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            loop.call_soon_threadsafe(task.cancel)
+
+        before = signal.signal(signal.SIGINT, stop)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            return None, ""
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    async def _stream(self, question: Question) -> tuple[Answered | None, str]:
+        text = ""
+        async with contextlib.aclosing(self._fireside.stream(question, seed=self._seed)) as parts:
+            async for part in parts:
+                if isinstance(part, Answered):
+                    return part, text
+                text += part
+                self._screen.write(part)
+        return None, text
+
+    def _again(self, _rest: str) -> None:
+        if self._asked is None:
+            self._screen.say("Nothing was asked yet. Ask something first.", "yellow")
+            return
+        if self._fireside.writer is None:
+            self._screen.say("The `quotes` voice answers the same each time. A chat model would write anew.", "yellow")
+            return
+        self._seed += 1
+        self._turns = deque(self._asked.history, maxlen=REMEMBERED)
+        self._answer(self._asked)
+
+    def _show(self, answered: Answered, *, written: bool = False) -> None:
         reply = answered.reply
-        self._screen.say(reply.text, _STYLES[reply.decision])
+        self._screen.say("" if written else reply.text, _STYLES[reply.decision])
         if unlisted(reply):
             self._screen.say(numbered(reply.options), "yellow")
         if reply.options:
@@ -181,6 +242,8 @@ class Chat:
             self._screen.say(f"  {rank}. cosine {hit.cosine:.2f}, BM25 {hit.bm25:.1f} · {place}")
             self._screen.say(f"     {shorten(hit.passage.text, _SNIPPET)}", "dim")
         weighed = main_features(self._fireside.policy.coefficients.confidence(trace.features), trace.features)
+        for cut in trace.cuts:
+            self._screen.say(f"cut ({cut.why}): {shorten(cut.text, _SNIPPET)}", "red")
         if weighed:
             self._screen.say("what weighed most (+ for an answer, − against one):")
         for feature in weighed:
@@ -200,7 +263,7 @@ class Chat:
 
     def _reset(self, _rest: str) -> None:
         self._turns.clear()
-        self._last = None
+        self._last = self._asked = None
         self._screen.say("Forgotten. Ask anew.\n")
 
     def _help(self, _rest: str) -> None:

@@ -133,11 +133,14 @@ def run_command(
 
 
 def _with_voice(settings: Settings, voice: str | None, model: str | None) -> Settings:
-    if model is not None and voice != "quotes":
-        raise InputError("This version has no chat-model voice yet, so --model can't be used. Leave it out.")
-    if voice not in (None, "auto", "quotes"):
-        raise InputError(f"No voice '{voice}' in this version. Use auto or quotes.")
-    return settings.model_copy(update={"voice": voice}) if voice else settings
+    """The settings with another voice or chat model; a model that is named has to write."""
+    given = {"voice": voice or ("model" if model else None), "chat_model": model}
+    changed = {key: value for key, value in given.items() if value is not None}
+    if changed.get("voice") not in (None, "auto", "quotes", "model"):
+        raise InputError(f"No voice '{voice}'. Use auto, quotes or model.")
+    if model is not None and voice == "quotes":
+        raise InputError("Both --voice quotes and --model were given, and that voice needs no model. Leave one out.")
+    return settings.model_copy(update=changed)
 
 
 def _show(folder: Path, main: str, save_to: Path | None, readme: Path | None) -> None:
@@ -394,6 +397,35 @@ def judge_command(
     for name, value, of in found:
         table.add_row(name, "n/a" if value is None else f"{value:.3f}", str(of))
     out.print(table)
+
+
+@app.command("claims")
+def claims_command(
+    ctx: typer.Context,
+    fit: Annotated[bool, typer.Option("--fit", help="Fit the judge of claims on the *fit* ones first.")] = False,
+) -> None:
+    """What the gate behind the chat model catches: lies of a model's making, and true claims that it loses."""
+    from evals import claims
+    from persona.support import load_support
+
+    fireside = open_line(_settings(ctx))
+    if fit:
+        with _bar("Comparing claims…", None) as tell:
+            claims.write(claims.fit_support(fireside, claims.read(fireside, claims.load_claims("fit"), tell)))
+        load_support.cache_clear()
+    model = load_support()
+    held = claims.load_claims("test")
+    with _bar("Comparing claims…", None) as tell:
+        compared = claims.read(fireside, held, tell)
+    table = Table("claims of test sections", "n", "share (95% interval)")
+    for row in (*claims.score(model, compared), *claims.structural(fireside, model, held[:STRUCTURAL])):
+        table.add_row(row.name, str(row.of), row.share)
+    out.print(table)
+    out.print(f"Threshold {model.threshold}, fitted on *fit*: {model.fitted}")
+    fireside.close()
+
+
+STRUCTURAL = 20  # passages that each structural lie is told about
 
 
 @app.command("cases")

@@ -40,12 +40,14 @@ def describe(
 ) -> RunInfo:
     """What a run over these cases is made with; its id is new."""
     fireside = bench.fireside
+    writer = fireside.writer
     deciding = [
         fireside.corpus.fingerprint,
         hashlib.sha256(COEFFICIENTS.read_bytes()).hexdigest(),
         fireside.embedder.fingerprint,
         f"{fireside.policy.threshold:.6f}",
         *systems,
+        *([writer.model.name] if writer else []),
     ]
     config = hashlib.sha256("\n".join(deciding).encode()).hexdigest()[:16]
     asked = hashlib.sha256("\n".join(c.model_dump_json() for c in cases).encode()).hexdigest()[:16]
@@ -61,8 +63,8 @@ def describe(
         limit=limit or None,
         seed=seed,
         persona=persona,
-        voice="quotes",
-        model=None,
+        voice="quotes" if writer is None else "model",
+        model=writer and writer.model.name,
         threshold=fireside.policy.threshold,
         risk=fireside.policy.risk,
         corpus=fireside.corpus.fingerprint,

@@ -74,6 +74,8 @@ class DeclineLines(BaseModel):
 class AnswerLines(BaseModel):
     """The bot's own words around a quotation ({quote}) or a report ({sentence}).
 
+    ``away`` follows where a chat model should have written and could not.
+
     {told} and {talk} are the talk's `told` and `name`, {at} is ", at 32:54" or nothing.
     """
 
@@ -89,6 +91,7 @@ class AnswerLines(BaseModel):
     reported_more: Annotated[str, _only("sentence")]
     more: Annotated[str, _only("quote", "at")]
     corrected: Annotated[str, _only("answer")]
+    away: Plain = "(The chat model can't be used right now: these are the plain words.)"
 
 
 class Card(BaseModel):

@@ -10,13 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 from persona.card import Card, load_card
 from persona.corpus import load_corpus
-from persona.errors import ConfigError
+from persona.errors import ConfigError, FiresideError
+from persona.hub import MODELS, resolve
 from persona.index import PassageIndex
 from persona.llama import LlamaEmbedder, LlamaJudge
 from persona.models import Coefficients
 from persona.pipeline import Fireside
 from persona.settings import Settings
-from persona.types import Judge
+from persona.support import load_support
+from persona.types import ChatModel, Judge
 
 Tell = Callable[[int, int], None]  # is told how much is done, of how much
 
@@ -31,13 +33,17 @@ def open_fireside(
     and `judge` instead of the bundled ones."""
     card = load_card(settings.persona)
     index = open_index(settings, card)
-    with ThreadPoolExecutor(max_workers=2) as beside:
+    # Two pools of threads that spin on the same cores slow each other tenfold: beside a chat model one thread reads.
+    threads = 1 if speaks_here(settings) else None
+    with ThreadPoolExecutor(max_workers=3) as beside:
         # llama.cpp loads without the interpreter's lock. Chroma's import and the corpus both need it: one after the other.
-        embedding = beside.submit(LlamaEmbedder)
-        judging = beside.submit(LlamaJudge) if judge is None else None
+        speaking = beside.submit(_chat_model, settings)
+        embedding = beside.submit(LlamaEmbedder, threads=threads)
+        judging = beside.submit(LlamaJudge, threads=threads) if judge is None else None
         index.connect()
         corpus = load_corpus(card.catalog, card.aliases)
-    return Fireside.open(
+    model, problem = speaking.result()
+    fireside = Fireside.open(
         card,
         index,
         embedding.result(),
@@ -47,6 +53,57 @@ def open_fireside(
         risk=settings.risk,
         progress=progress,
     )
+    if model is not None:
+        fireside = fireside.speaking(model, load_support(), think=settings.think)
+    fireside.model_problem = problem
+    return fireside
+
+
+def speaks_here(settings: Settings) -> bool:
+    """Whether a chat model shall run in this process."""
+    return settings.voice != "quotes" and settings.chat_model is not None and settings.model_url is None
+
+
+def open_chat_model(settings: Settings) -> ChatModel | None:
+    """The chat model that the settings name: on a server, or in this process; None for the `quotes` voice. Nothing is
+    fetched. FiresideError where it can't be used."""
+    if settings.voice == "quotes":
+        return None
+    if settings.model_url is not None:
+        from persona.remote import RemoteModel
+
+        token = settings.model_token.get_secret_value() if settings.model_token else None
+        return RemoteModel(settings.model_url, model=settings.chat_model, token=token)
+    if settings.chat_model is None:
+        if settings.voice == "model":
+            raise ConfigError(
+                "The voice is 'model', and no chat model is set. Run `fireside model pull`, then set FIRESIDE_CHAT_MODEL "
+                "(or FIRESIDE_MODEL_URL for a server)."
+            )
+        return None
+    from persona.llama.engine import Engine, EngineOptions
+    from persona.llama.vetting import vet
+
+    path = resolve(settings.chat_model, settings.data_dir / MODELS)
+    vet(path)
+    options = EngineOptions(
+        context=settings.context,
+        parallel=settings.parallel,
+        threads=settings.threads,
+        gpu_layers=settings.gpu_layers,
+        flash_attention=settings.flash_attention,
+    )
+    return Engine(path, options)
+
+
+def _chat_model(settings: Settings) -> tuple[ChatModel | None, str]:
+    """The chat model, or why there is none: without it the bot goes on in the `quotes` voice, unless `model` was asked."""
+    try:
+        return open_chat_model(settings), ""
+    except FiresideError as exc:
+        if settings.voice == "model":
+            raise
+        return None, str(exc)
 
 
 def open_index(settings: Settings, card: Card) -> PassageIndex:

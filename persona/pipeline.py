@@ -5,32 +5,53 @@ from __future__ import annotations
 import asyncio
 import copy
 import re
+import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from textwrap import shorten
+from typing import Any, NamedTuple, TypeVar
 
 from persona.analysis import Analyser, Analysis, acronyms
 from persona.card import Card
 from persona.conduct import Conduct, Found
 from persona.corpus import Corpus, load_corpus
 from persona.decision import Policy, Verdict, apart, decide
-from persona.errors import ConfigError, FiresideError
+from persona.errors import ConfigError, FiresideError, ModelError
 from persona.evidence import Evidence, Span
 from persona.index import Built, PassageIndex
 from persona.lookup import FOUND, Lookup, asks_who_said, said_what
+from persona.model_voice import ModelVoice, Written
 from persona.models import Calibration, Coefficients, load_calibration, load_coefficients
 from persona.retrieval import Retrieved, Retriever
 from persona.spelling import Spelling
+from persona.support import Support, SupportModel
 from persona.text import STOPWORDS, clean, stem, terms, words
-from persona.types import Citation, Decision, Embedder, Judge, Question, Reason, Reply, ScoredCitation, Timings, Trace
+from persona.types import (
+    ChatModel,
+    Citation,
+    Cut,
+    Decision,
+    Embedder,
+    Judge,
+    Passage,
+    Question,
+    Reason,
+    Reply,
+    ScoredCitation,
+    Timings,
+    Trace,
+)
 from persona.verification import Draft, check_text, verify
 from persona.voices import MAX_REPLY, QuotesVoice, cite, clock
 
+T = TypeVar("T")
 MAX_QUESTION = 4000  # characters; a platform's longest message
 CAUTIOUS_THRESHOLD = 0.75  # where no calibration says which threshold this corpus needs
 NOT_CERTIFIED = "not certified"
+MODEL_PASSAGES, MODEL_WORDS = 6, 700  # what a chat model reads for one question
 RESUMED = 0.95  # probability from which a turn that answers or doubts the bot is about conduct all the same
 NEAREST_COSINE = 0.35  # below this the "nearest" thing said has nothing to do with the question
 _NEAREST_CHARACTERS = 260
@@ -45,6 +66,27 @@ class Answered:
 
     reply: Reply
     trace: Trace
+
+
+class _Answerable(NamedTuple):
+    """A question that the corpus answers: the verdict, and the passages to answer from, best first."""
+
+    verdict: Verdict
+    passages: tuple[Passage, ...]
+
+
+def _passages(spans: Sequence[Span]) -> tuple[Passage, ...]:
+    """The passages of the best spans, as many as a chat model shall read; always one."""
+    out: dict[str, Passage] = {}
+    read = 0
+    for passage in (s.hit.passage for s in spans):
+        if passage.id in out or (passage.kind.verbatim and passage.speaker is None):
+            continue
+        read += len(passage.text.split())
+        if out and (len(out) == MODEL_PASSAGES or read > MODEL_WORDS):
+            break
+        out[passage.id] = passage
+    return tuple(out.values())
 
 
 class _Clock:
@@ -71,7 +113,11 @@ class Fireside:
         coefficients: Coefficients,
         policy: Policy,
         judge: Judge | None = None,
+        writer: ModelVoice | None = None,
     ) -> None:
+        """With a `writer` answers are in the `model` voice."""
+        self.writer = writer
+        self.model_problem = ""  # why the chat model that was asked for is not there
         self.card = card
         self.corpus = corpus
         self.index = index
@@ -91,6 +137,8 @@ class Fireside:
         self.voice = QuotesVoice(card, corpus)
         # One worker: a llama context is not thread-safe, and Chroma's client is cheapest from one thread.
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fireside")
+        self._runner = asyncio.Runner()
+        self._running = threading.Lock()
 
     @classmethod
     def open(
@@ -144,13 +192,54 @@ class Fireside:
         other.policy = Policy(self.policy.coefficients, threshold, NOT_CERTIFIED)
         return other
 
+    def speaking(self, model: ChatModel, support: SupportModel | None, *, think: bool = False) -> Fireside:
+        """The same persona with a chat model that writes its answers; without `support`, or a judge, it may only quote."""
+        other = copy.copy(self)
+        judging = Support(self.embedder, self.judge, support) if support and self.judge else None
+        other.writer = ModelVoice(self.card, self.corpus, model, self.voice, self.embedder, judging, think=think)
+        return other
+
     async def respond(self, question: Question) -> Reply:
         """The reply to a question; never raises for what a user typed, nor for an index that can't be read."""
         return (await self.explain(question)).reply
 
-    async def explain(self, question: Question) -> Answered:
-        """The reply with what stood behind it, for /why."""
-        return await asyncio.get_running_loop().run_in_executor(self._worker, self.answer, question)
+    async def explain(self, question: Question, *, user: str = "", seed: int = 0) -> Answered:
+        """The reply with what stood behind it, for /why; see `stream`."""
+        async with aclosing(self.stream(question, user=user, seed=seed)) as parts:
+            async for part in parts:
+                if isinstance(part, Answered):
+                    return part
+        raise AssertionError("a stream without an end")
+
+    async def stream(self, question: Question, *, user: str = "", seed: int = 0) -> AsyncGenerator[str | Answered]:
+        """The reply's text in pieces, each of them proved, and at the end all of it. With the `quotes` voice it comes in
+        one piece; a chat model's claims come as they pass. `user` is whom the chat model's time is shared out to, `seed`
+        makes it write anew. Closing the generator stops it."""
+        reply = _Reply(self, question)
+        settled = await self._beside(lambda: self._settle(question, reply))
+        if isinstance(settled, Answered) or self.writer is None:
+            answered = settled if isinstance(settled, Answered) else self._quote(settled, reply)
+            yield answered.reply.text
+            yield answered
+            return
+        written, away, told = Written(), False, ""
+        claims = self.writer.write(question, settled.passages, written, self._beside, user=user, seed=seed)
+        try:
+            async with aclosing(claims):
+                async for claim in claims:
+                    piece = f" {claim.text}" if told else claim.text
+                    told += piece
+                    yield piece
+        except ModelError:
+            away = True
+        answered = await self._beside(lambda: self._written(settled, written, reply, away=away))
+        if rest := answered.reply.text.removeprefix(told):
+            yield rest
+        yield answered
+
+    async def _beside(self, work: Callable[[], T]) -> T:
+        """Runs it on the worker."""
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
     async def quotes(self, topic: str, speaker: str | None = None, limit: int = 3) -> list[ScoredCitation]:
         """Verbatim quotations on a topic, best first."""
@@ -158,19 +247,35 @@ class Fireside:
         return await loop.run_in_executor(self._worker, self.lookup.quotes, clean(topic), speaker, limit)
 
     def close(self) -> None:
-        """Waits for the question at work and lets the worker go."""
+        """Waits for the question at work and lets the worker go; not from an event loop where there is a chat model."""
+        if self.writer is not None:
+            self.run(self.writer.model.close())
+            self._runner.close()
         self._worker.shutdown(wait=True)
         self.retriever.close()
 
     def answer(self, question: Question) -> Answered:
-        """`explain`, synchronously, on the calling thread: for one caller at a time."""
+        """`explain`, synchronously: for one caller at a time, and not from an event loop."""
+        if self.writer is not None:
+            return self.run(self.explain(question))
         reply = _Reply(self, question)
+        settled = self._settle(question, reply)
+        return settled if isinstance(settled, Answered) else self._quote(settled, reply)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Runs a coroutine from outside of any event loop, one after another and always on the same loop: a server's
+        connections belong to theirs."""
+        with self._running:
+            return self._runner.run(work)
+
+    def _settle(self, question: Question, reply: _Reply) -> Answered | _Answerable:
+        """The reply where no voice is needed for it; else what there is to answer from."""
         try:
-            return self._answer(question, reply)
+            return self._decided(question, reply)
         except FiresideError:
             return reply.plain(Reason.UNAVAILABLE, self.card.abstain.unavailable)
 
-    def _answer(self, question: Question, reply: _Reply) -> Answered:
+    def _decided(self, question: Question, reply: _Reply) -> Answered | _Answerable:
         text = clean(question.text)
         if len(question.text) > MAX_QUESTION:
             line = self.card.clarify.too_long.format(length=f"{len(question.text):,}", limit=f"{MAX_QUESTION:,}")
@@ -199,7 +304,8 @@ class Fireside:
             return reply.plain(conduct.reason, self._conduct_line(conduct.reason), conduct.probability)
         match verdict.reason:
             case Reason.SUPPORTED | Reason.CORRECTED:
-                return self._supported(self.voice.compose(verdict.spans, verdict.reason), verdict, reply)
+                reply.composing()
+                return _Answerable(verdict, _passages(verdict.spans))
             case Reason.AMBIGUOUS:
                 return self._ambiguous(verdict, reply)
             case Reason.UNRESOLVED:
@@ -207,13 +313,37 @@ class Fireside:
             case _:
                 return self._abstain(verdict, reply)
 
-    def _supported(self, draft: Draft, verdict: Verdict, reply: _Reply) -> Answered:
+    def _quote(self, found: _Answerable, reply: _Reply, *, note: str = "") -> Answered:
+        """The `quotes` voice's answer."""
+        verdict = found.verdict
+        return self._supported(self.voice.compose(verdict.spans, verdict.reason), verdict, reply, note=note)
+
+    def _written(self, found: _Answerable, written: Written, reply: _Reply, *, away: bool) -> Answered:
+        """The chat model's answer; the `quotes` voice's where nothing of it is left, or the model failed."""
+        assert self.writer is not None
+        reply.wrote(written.cuts)
+        if written.claims:
+            return self._supported(written.draft, found.verdict, reply, model=self.writer.model.name)
+        if written.decision is Decision.ABSTAIN:
+            return self._abstain(replace(found.verdict, reason=Reason.NOT_STATED), reply)
+        if len(written.senses) > 1:
+            senses = {s.hit.passage.id: s for s in reversed(found.verdict.spans)}
+            spans = tuple(senses[p.id] for p in written.senses if p.id in senses)
+            if len(spans) > 1:
+                return self._ambiguous(replace(found.verdict, spans=spans), reply)
+        return self._quote(found, reply, note=self.card.answer.away if away else "")
+
+    def _supported(
+        self, draft: Draft, verdict: Verdict, reply: _Reply, *, model: str | None = None, note: str = ""
+    ) -> Answered:
         reply.composed()
         checked = verify(draft, self.corpus)
         if not checked.claims:
             return self._abstain(Verdict(Reason.UNSUPPORTED, verdict.confidence, verdict.spans), reply)
         text = " ".join(c.text for c in checked.claims)
-        return reply.finish(verdict.reason, text, verdict.confidence, draft=checked)
+        if note and len(text) + len(note) < MAX_REPLY:
+            text = f"{text} {note}"
+        return reply.finish(verdict.reason, text, verdict.confidence, draft=checked, model=model)
 
     def _attribute(self, analysis: Analysis, reply: _Reply) -> Answered:
         found = self.lookup.spans(said_what(analysis.text))
@@ -304,7 +434,13 @@ class _Reply:
 
     def decided(self, verdict: Verdict) -> None:
         self._times.decide = self._clock.lap()
-        self._trace = Trace(self._trace.standalone, self._trace.hits, verdict.features)
+        self._trace = replace(self._trace, features=verdict.features)
+
+    def composing(self) -> None:
+        self._clock.lap()
+
+    def wrote(self, cuts: Sequence[Cut]) -> None:
+        self._trace = replace(self._trace, cuts=tuple(cuts))
 
     def composed(self) -> None:
         self._times.compose = self._clock.lap()
@@ -322,6 +458,7 @@ class _Reply:
         draft: Draft | None = None,
         options: tuple[str, ...] = (),
         nearest: tuple[Citation, ...] = (),
+        model: str | None = None,
     ) -> Answered:
         """The reply, once its text is proved to hold no quotation that was not said."""
         fireside = self._fireside
@@ -338,12 +475,13 @@ class _Reply:
             confidence=round(confidence, 4),
             threshold=round(fireside.policy.threshold, 4),
             risk=fireside.policy.risk,
-            voice="quotes",
+            voice="model" if model is not None else "quotes",
             claims=draft.claims if draft else (),
             citations=citations,
             options=options,
             nearest=nearest,
             passages=self._passages,
+            model=model,
             corpus=fireside.corpus.fingerprint,
             timings_ms=self._times,
         )

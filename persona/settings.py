@@ -17,7 +17,7 @@ from persona.toml import nearest, read_toml
 
 FILE = "fireside.toml"
 PREFIX = "FIRESIDE_"
-SECRETS = ("DISCORD_TOKEN", "SLACK_BOT_TOKEN", "SLACK_APP_TOKEN", "SLACK_SIGNING_SECRET", "HF_TOKEN")
+SECRETS = ("DISCORD_TOKEN", "SLACK_BOT_TOKEN", "SLACK_APP_TOKEN", "SLACK_SIGNING_SECRET", "HF_TOKEN", "MODEL_TOKEN")
 
 
 def _url(*schemes: str) -> AfterValidator:
@@ -59,12 +59,6 @@ def _not_empty(value: object) -> object:
     return value
 
 
-def _not_yet(voice: str) -> str:
-    if voice == "model":
-        raise ValueError("this version has no chat-model voice yet; use 'auto' or 'quotes'")
-    return voice
-
-
 Web = Annotated[str, _url("http", "https")]
 
 
@@ -77,8 +71,14 @@ class Settings(BaseSettings):
         default_factory=lambda: Path(platformdirs.user_data_dir("fireside", appauthor=False))
     )
     persona: Annotated[str, AfterValidator(_not_empty)] = "ilya"
-    voice: Annotated[Literal["auto", "quotes", "model"], AfterValidator(_not_yet)] = "auto"
-    chat_model: str | None = None
+    voice: Literal["auto", "quotes", "model"] = "auto"
+    chat_model: Annotated[str, AfterValidator(_not_empty)] | None = None
+    think: bool = False
+    context: int = Field(default=8192, ge=1024, le=1_000_000)
+    parallel: int = Field(default=8, ge=1, le=32)
+    threads: int | None = Field(default=None, ge=1, le=512)
+    gpu_layers: int | None = Field(default=None, ge=0)
+    flash_attention: Literal["auto", "on", "off"] = "auto"
     risk: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, BeforeValidator(_share)] = None
     chroma_url: Web | None = None
     model_url: Web | None = None
@@ -92,6 +92,7 @@ class Settings(BaseSettings):
     slack_app_token: SecretStr | None = Field(default=None, validation_alias="SLACK_APP_TOKEN")
     slack_signing_secret: SecretStr | None = Field(default=None, validation_alias="SLACK_SIGNING_SECRET")
     hf_token: SecretStr | None = Field(default=None, validation_alias="HF_TOKEN")
+    model_token: SecretStr | None = Field(default=None, validation_alias="MODEL_TOKEN")
 
     @classmethod
     def settings_customise_sources(

@@ -55,11 +55,12 @@ def _claim_stands(claim: Claim, citations: Sequence[Citation], good: Sequence[bo
         return False
     quoted = _QUOTED.findall(claim.text)
     cited = [citations[i] for i in claim.citations]
+    proved = all(any(q == c.quote and c.verbatim for c in cited) for q in quoted)
     if claim.kind == "quoted":
-        return bool(quoted) and all(any(q == c.quote and c.verbatim for c in cited) for q in quoted)
+        return bool(quoted) and proved
     if claim.kind == "reported":
         return not any(c.verbatim for c in cited) and all(_says(claim.text, c.quote) for c in cited)
-    return not quoted
+    return proved
 
 
 def as_reported(sentence: str) -> str:

@@ -108,7 +108,7 @@ class QuotesVoice:
         claims: list[Claim] = []
         citations: list[Citation] = []
         for part in parts:
-            claim, citation = self._claim(part, len(citations), after=citations[-1] if citations else None)
+            claim, citation = self.claim(part, len(citations), after=citations[-1] if citations else None)
             claims.append(claim)
             citations.append(citation)
         if reason is Reason.CORRECTED:
@@ -131,9 +131,10 @@ class QuotesVoice:
         text += sic(quote, self._corpus)
         return Draft((Claim(text=text, kind="quoted", citations=(0,)),), (citation,))
 
-    def _claim(
+    def claim(
         self, sentences: Sequence[Sentence], number: int, after: Citation | None = None
     ) -> tuple[Claim, Citation]:
+        """Consecutive sentences as a claim that cites them as citation `number`; `after` is the one told before it."""
         citation = cite(sentences, self._corpus)
         lines = self._card.answer
         talk = self._corpus.catalog.talk_of(citation.document)

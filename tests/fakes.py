@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from persona.errors import ModelError
 from persona.text import stems
-from persona.types import Judgement, Reading, TokenVectors
+from persona.types import Judgement, Message, Reading, Sampling, TokenVectors
 
 
 class HashEmbedder:
@@ -83,3 +86,55 @@ class WordJudge:
 
     def kinds(self, texts: Sequence[str]) -> list[dict[str, float]]:
         return [{"greeting": float("hello" in text.casefold()), "question": 0.5} for text in texts]
+
+
+class ScriptedModel:
+    """A ChatModel that writes given texts, in pieces of a few letters. With `error` it fails after the last piece.
+
+    `asked` lists the messages of every call, `seeds` their seeds; `closed` counts streams that were ended early.
+    """
+
+    name = "scripted"
+
+    def __init__(self, *texts: str, error: ModelError | None = None, size: int = 7) -> None:
+        self._texts = list(texts)
+        self._error = error
+        self._size = size
+        self.asked: list[Sequence[Message]] = []
+        self.schemas: list[Mapping[str, Any] | None] = []
+        self.seeds: list[int] = []
+        self.closed = 0
+
+    async def stream(
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        *,
+        schema: Mapping[str, Any] | None = None,
+        user: str = "",
+    ) -> AsyncGenerator[str]:
+        del user
+        text = self._texts[min(len(self.asked), len(self._texts) - 1)] if self._texts else ""
+        self.asked.append(messages)
+        self.schemas.append(schema)
+        self.seeds.append(sampling.seed)
+        try:
+            for at in range(0, len(text), self._size):
+                yield text[at : at + self._size]
+            if self._error is not None:
+                raise self._error
+        except GeneratorExit:
+            self.closed += 1
+            raise
+
+    async def keep(self, messages: Sequence[Message]) -> int:
+        return len(messages)
+
+    async def close(self) -> None:
+        self._texts = []
+
+
+def written(*claims: tuple[str, str, str], decision: str = "answer", options: Sequence[str] = ()) -> str:
+    """The JSON of a chat model's answer; a claim is (kind, passage ids, text)."""
+    listed = [{"kind": kind, "passages": ids.split(), "text": text} for kind, ids, text in claims]
+    return json.dumps({"decision": decision, "claims": listed, "options": list(options)}, ensure_ascii=False)

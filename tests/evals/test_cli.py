@@ -51,8 +51,10 @@ def one_sentence(result: Result, *parts: str) -> None:
         (("run", "nosuch"), ("No suite 'nosuch'", "near_miss")),
         (("run", "--split", "tst"), ("No split 'tst'", "fit, certify, test or all")),
         (("run", "off_topic"), ("No case of suite off_topic is in the split 'test'",)),
-        (("run", "--voice", "model"), ("No voice 'model'",)),
-        (("run", "--model", "qwen"), ("no chat-model voice yet",)),
+        (("run", "--voice", "loud"), ("No voice 'loud'", "auto, quotes or model")),
+        (("run", "--voice", "model"), ("no chat model is set", "fireside model pull")),
+        (("run", "--voice", "quotes", "--model", "qwen"), ("needs no model",)),
+        (("run", "--model", "nosuch"), ("nosuch", "fireside model")),
     ],
 )
 def test_wrong_usage_of_a_run(cases: Path, args: tuple[str, ...], parts: tuple[str, ...]) -> None:

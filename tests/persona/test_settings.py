@@ -82,8 +82,14 @@ def test_a_secret_with_our_prefix_is_told_its_right_name():
     assert "set DISCORD_TOKEN" in refused(environ={"FIRESIDE_DISCORD_TOKEN": "x"})
 
 
-def test_the_model_voice_is_refused_for_now():
-    assert "no chat-model voice yet" in refused(environ={"FIRESIDE_VOICE": "model"})
+def test_the_model_voice_and_its_settings_can_be_set():
+    settings = load_settings(
+        environ={"FIRESIDE_VOICE": "model", "FIRESIDE_CHAT_MODEL": "qwen3-4b", "FIRESIDE_GPU_LAYERS": "0", "MODEL_TOKEN": "s"},
+        places=(),
+    )
+    assert (settings.voice, settings.chat_model, settings.gpu_layers, settings.parallel) == ("model", "qwen3-4b", 0, 8)
+    assert settings.model_token is not None
+    assert settings.model_token.get_secret_value() == "s"
 
 
 @pytest.mark.parametrize(
