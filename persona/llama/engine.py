@@ -18,6 +18,7 @@ import itertools
 import os
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
@@ -28,7 +29,7 @@ from typing import Any, Literal, NamedTuple
 import llama_cpp
 import numpy as np
 
-from persona.errors import BusyError, DeadlineError, ModelError, TooLongError
+from persona.errors import BusyError, ConfigError, DeadlineError, ModelError, TooLongError
 from persona.llama.grammar import Grammar, Grammars
 from persona.llama.runtime import start_llama
 from persona.llama.vocabulary import Vocabulary
@@ -42,14 +43,18 @@ _FLASH = {
 _WORTH_WAITING = 64  # prompt tokens: another request that is computing so many of ours is waited for
 _ALL_LAYERS = 999
 _SHUT_DOWN = "The chat model has been shut down. Start again."
+_LATE = "The chat model was not done in time. Ask again, or ask for less."
+_BLOCK = 256
 _NO_ROOM = 1  # llama_decode: no place in the cache for this batch
+_LARGEST = 2**31 - 1  # tokens are C's int32
 
 
 @dataclass(frozen=True)
 class EngineOptions:
     """How the engine runs. `context` is counted in tokens, of all conversations together; `threads` None: one fewer than
     there are cores; `gpu_layers` None: all, where llama.cpp was built for a GPU. `prefill` prompt tokens are read in one
-    step beside others' writing, `batch` where nobody writes. `waiting` requests may queue beyond the `parallel` at work."""
+    step beside others' writing, `batch` where nobody writes. `waiting` requests may queue beyond the `parallel` at work,
+    and `idle` conversations be kept beside them. ConfigError where it can't run so."""
 
     context: int = 8192
     parallel: int = 8
@@ -60,6 +65,19 @@ class EngineOptions:
     batch: int = 512
     prefill: int = 128
     waiting: int = 64
+
+    def __post_init__(self) -> None:
+        least = {"context": 1, "parallel": 1, "idle": 0, "threads": 1, "batch": 1, "prefill": 1, "waiting": 0}
+        for name, low in least.items():
+            given = getattr(self, name)
+            if given is not None and given < low:
+                raise ConfigError(f"The chat engine can't run with {given} as '{name}'. Set at least {low}.")
+        most = int(llama_cpp.llama_max_parallel_sequences()) - 1
+        if self.parallel + self.idle > most:
+            raise ConfigError(
+                f"The chat engine can't hold {self.parallel + self.idle} conversations ('parallel' and 'idle' together). "
+                f"Set at most {most}."
+            )
 
 
 class Piece(NamedTuple):
@@ -83,11 +101,11 @@ class Load(NamedTuple):
 class _Request:
     prompt: list[int]
     sampling: Sampling
-    grammar: Grammar | None
     user: str
     loop: asyncio.AbstractEventLoop
     until: float | None
     keep: bool = False
+    grammar: Grammar | None = None
     inbox: asyncio.Queue[Piece | ModelError] = field(default_factory=asyncio.Queue[Piece | ModelError])
     cancelled: bool = False
     pending: list[int] = field(default_factory=list[int])  # tokens that are still to be decoded
@@ -99,6 +117,11 @@ class _Request:
     @property
     def reading(self) -> bool:
         return self.written == 0
+
+    def free(self) -> None:
+        if self.sampler:
+            llama_cpp.llama_sampler_free(self.sampler)
+            self.sampler = None
 
 
 @dataclass(eq=False)
@@ -114,7 +137,7 @@ class _Sequence:
 
 
 class _Writer:
-    """Bytes of tokens to text: whole characters only, and nothing of a stop text."""
+    """Bytes of tokens to text: whole characters only, and nothing of the stop text that is complete first."""
 
     def __init__(self, stop: Sequence[str]) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -127,10 +150,11 @@ class _Writer:
         if self.stopped:
             return ""
         text = self._held + self._decoder.decode(data, last)
-        places = [at for at in (text.find(s) for s in self._stop) if at >= 0]
-        if places:
+        # The one that is complete first, however the text came in parts; of two at once the longer.
+        found = min(((at + len(s), at) for s in self._stop if (at := text.find(s)) >= 0), default=None)
+        if found:
             self.stopped, self._held = True, ""
-            return text[: min(places)]
+            return text[: found[1]]
         keep = 0 if last else max((_overlap(text, s) for s in self._stop), default=0)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]
@@ -141,11 +165,14 @@ def _overlap(text: str, stop: str) -> int:
     return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if stop.startswith(text[-n:])), 0)
 
 
-def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
+def common_prefix(first: list[int], second: list[int]) -> int:
     """How many tokens two runs begin with alike."""
     limit = min(len(first), len(second))
-    differ = np.flatnonzero(np.asarray(first[:limit], dtype=np.int32) != np.asarray(second[:limit], dtype=np.int32))
-    return int(differ[0]) if len(differ) else limit
+    for at in range(0, limit, _BLOCK):  # by blocks: it runs for everyone who waits, in every step
+        end = min(at + _BLOCK, limit)
+        if first[at:end] != second[at:end]:
+            return next(i for i in range(at, end) if first[i] != second[i])
+    return limit
 
 
 class Engine:
@@ -160,12 +187,14 @@ class Engine:
             raise ModelError(f"No chat model at '{path}'. Check FIRESIDE_CHAT_MODEL, or run `fireside model pull`.")
         self._open()
         self.vocabulary = Vocabulary(self._model)
+        # Not freed at shutdown: somebody may just be setting a prompt or making a grammar, on another thread.
+        weakref.finalize(self.vocabulary, llama_cpp.llama_model_free, self._model).atexit = False
         self._grammars = Grammars(self.vocabulary)
-        self._sequences = [_Sequence(i) for i in range(self._sequence_count)]
+        self._sequences = self._empty()
         self._cells: Counter[int] = Counter()
         self._numbers = itertools.count()
         self._waiting: list[_Request] = []
-        self._served: dict[str, float] = {}
+        self._served: dict[str, int] = {}
         self._tick = 0
         self._decoded = 0
         self._stopping = False
@@ -185,7 +214,6 @@ class Engine:
                 f"llama.cpp can't load the chat model '{self.path}'. "
                 "Run `fireside model info` on it to see what is wrong, or pull it again."
             )
-        self._sequence_count = min(options.parallel + options.idle + 1, int(llama_cpp.llama_max_parallel_sequences()))
         self._rolls_back = not (
             llama_cpp.llama_model_is_recurrent(self._model) or llama_cpp.llama_model_is_hybrid(self._model)
         )
@@ -193,7 +221,7 @@ class Engine:
         made = llama_cpp.llama_context_default_params()
         made.n_ctx = options.context
         made.n_batch = made.n_ubatch = min(options.batch, options.context)
-        made.n_seq_max = self._sequence_count
+        made.n_seq_max = options.parallel + options.idle + 1
         made.n_threads = made.n_threads_batch = threads
         made.kv_unified = True
         made.swa_full = True  # a sliding window's cache can't be rolled back else
@@ -210,6 +238,10 @@ class Engine:
                 "Set a smaller FIRESIDE_CONTEXT, or choose a smaller model."
             )
         self._memory = llama_cpp.llama_get_memory(self._context)
+        if not self._memory or llama_cpp.llama_model_has_encoder(self._model):
+            llama_cpp.llama_free(self._context)
+            llama_cpp.llama_model_free(self._model)
+            raise ModelError(f"'{self.path}' is no chat model: it can't go on with a text. Choose another one.")
         self._room = int(llama_cpp.llama_n_ctx(self._context))
         self._longest = min(self._room, int(llama_cpp.llama_model_n_ctx_train(self._model)) or self._room)
         self._batch = _Batch(min(options.batch, options.context))
@@ -250,8 +282,9 @@ class Engine:
     ) -> AsyncGenerator[Piece]:
         """What follows the prompt's tokens. Closing the generator stops it within one step."""
         self._check_open()
-        grammar = await asyncio.to_thread(self._grammars.make, schema) if schema is not None else None
-        request = self._request(list(prompt), sampling, grammar, user)
+        request = self._request(list(prompt), sampling, user)
+        if schema is not None:
+            request.grammar = await asyncio.to_thread(self._grammars.make, schema)
         self._submit(request)
         try:
             while True:
@@ -265,11 +298,14 @@ class Engine:
             request.cancelled = True
 
     async def keep(self, messages: Sequence[Message]) -> int:
-        """Computes the cells of these first messages, which many prompts begin with, once and for good; how many."""
+        """Computes the cells of these first messages, which many prompts begin with, and keeps them; how many. Beyond
+        `EngineOptions.idle` such beginnings the one that was longest of no use is kept no more."""
         self._check_open()
         both = [self.vocabulary.prompt([*messages, Message("user", text)]) for text in ("a", "?")]
         prefix = both[0][: common_prefix(*both)]
-        request = self._request(prefix, Sampling(max_tokens=1), None, "")
+        if any(s.kept and s.tokens == prefix for s in self._sequences):
+            return len(prefix)
+        request = self._request(prefix, Sampling(max_tokens=1), "")
         request.keep = True
         self._submit(request)
         item = await request.inbox.get()
@@ -278,7 +314,7 @@ class Engine:
         return len(prefix)
 
     async def close(self) -> None:
-        """Ends every request with an error, and frees the model."""
+        """Ends every request with an error, and frees the context; the model's weights go with this object."""
         await asyncio.to_thread(self.shutdown)
 
     def shutdown(self) -> None:
@@ -292,19 +328,17 @@ class Engine:
         if self._stopping:
             raise ModelError(_SHUT_DOWN)
 
-    def _request(self, prompt: list[int], sampling: Sampling, grammar: Grammar | None, user: str) -> _Request:
+    def _request(self, prompt: list[int], sampling: Sampling, user: str) -> _Request:
         until = time.monotonic() + sampling.deadline if sampling.deadline is not None else None
-        return _Request(prompt, sampling, grammar, user, asyncio.get_running_loop(), until)
+        return _Request(prompt, sampling, user, asyncio.get_running_loop(), until)
 
     def _submit(self, request: _Request) -> None:
-        kept = sum(len(s.tokens) - common_prefix(s.tokens, request.prompt) for s in self._sequences if s.kept)
-        room = min(self._longest, self._room - kept) - len(request.prompt)
-        if not request.prompt or room < 1:
-            raise TooLongError(
-                f"The prompt has {len(request.prompt)} tokens, and the chat model's context holds {self._longest}. "
-                "Ask more shortly, or set a larger FIRESIDE_CONTEXT."
-            )
-        request.room = min(request.sampling.max_tokens, room)
+        if not request.prompt:
+            raise ModelError("The prompt is empty, so the chat model has nothing to go on with. Ask something.")
+        if not 0 <= min(request.prompt) <= max(request.prompt) <= _LARGEST:
+            raise ModelError("The prompt holds a number that can't be a token's. Use the model's own vocabulary.")
+        if len(request.prompt) >= self._longest:
+            raise _too_long(request.prompt, self._longest)
         with self._news:
             if self._stopping:
                 raise ModelError(_SHUT_DOWN)
@@ -321,10 +355,18 @@ class Engine:
     def _work(self) -> None:
         try:
             while self._wait():
-                self._step()
+                try:
+                    self._step()
+                except Exception as exc:  # a mistake of ours: who is here now pays for it, the next ones don't
+                    self._end_all(f"The chat model failed unexpectedly ({exc!r}). Ask again.")
+                    llama_cpp.llama_memory_clear(self._memory, True)
+                    self._sequences, self._cells = self._empty(), Counter()
                 self._deliver()
         finally:
             self._end()
+
+    def _empty(self) -> list[_Sequence]:
+        return [_Sequence(i) for i in range(self.options.parallel + self.options.idle + 1)]
 
     def _wait(self) -> bool:
         """Until there is something to do; False when it is over."""
@@ -339,6 +381,7 @@ class Engine:
     def _step(self) -> None:
         self._tick += 1
         self._drop()
+        self._level()
         self._admit()
         parts = self._plan()
         if parts:
@@ -347,17 +390,24 @@ class Engine:
     def _drop(self) -> None:
         """Lets go of requests that were given up or are late."""
         now = time.monotonic()
-        late = DeadlineError("The chat model was not done in time. Ask again, or ask for less.")
         with self._news:
             for request in list(self._waiting):
                 if request.cancelled or (request.until is not None and now > request.until):
                     self._waiting.remove(request)
-                    self._tell(request, late)
+                    self._tell(request, DeadlineError(_LATE))
         for sequence in self._running():
             request = sequence.request
             assert request is not None
             if request.cancelled or (request.until is not None and now > request.until):
-                self._finish(sequence, late)
+                self._finish(sequence, DeadlineError(_LATE))
+
+    def _level(self) -> None:
+        """Who comes, or comes back, starts level with the least served of those who are here."""
+        with self._news:
+            users = {r.user: None for r in self._waiting}
+        users.update((s.request.user, None) for s in self._running() if s.request)
+        start = min((self._served[u] for u in users if u in self._served), default=0)
+        self._served = {u: self._served.get(u, start) for u in users}
 
     def _admit(self) -> None:
         """Gives waiting requests a sequence, those of the least served users first, as long as there is room."""
@@ -367,11 +417,10 @@ class Engine:
             chosen = next((r for r in queue if not self._soon_shared(r)), None)
             if chosen is None or not self._place(chosen):
                 return
-            with self._news:
-                self._waiting.remove(chosen)
 
-    def _share(self, user: str) -> float:
-        return self._served.get(user, min(self._served.values(), default=0.0))
+    def _share(self, user: str) -> int:
+        """How many tokens were decoded for the user; one who came within this step has none served yet."""
+        return self._served.get(user, min(self._served.values(), default=0))
 
     def _soon_shared(self, request: _Request) -> bool:
         """Whether somebody is just computing cells that the request can share if it waits for them."""
@@ -383,7 +432,8 @@ class Engine:
         )
 
     def _place(self, request: _Request) -> bool:
-        """Puts the request on an idle sequence with as many of its cells as there are; False where there is no room now."""
+        """Takes the request out of the queue onto an idle sequence with as many of its cells as there are, or refuses it;
+        False where there is no room now."""
         last = len(request.prompt) - (0 if request.keep else 1)  # the last token is decoded for what it predicts
         shared = {s.number: min(self._usable(s, request.prompt), last) for s in self._sequences}
         donor = max(self._sequences, key=lambda s: (shared[s.number], s.request is None, s.used))
@@ -391,6 +441,14 @@ class Engine:
         if not idle:
             return False
         count = shared[donor.number]
+        kept = len({c for s in self._sequences if s.kept for c in s.cells}.difference(donor.cells[:count]))
+        longest = min(self._longest, self._room - kept)
+        if len(request.prompt) >= longest:
+            with self._news:
+                self._waiting.remove(request)
+            self._tell(request, _too_long(request.prompt, longest))
+            return True
+        request.room = min(request.sampling.max_tokens, longest - len(request.prompt))
         # Its own cells are the best place; else an empty sequence, else the one that was idle longest.
         own = donor if donor in idle and count == len(donor.tokens) else None
         target = own or min(idle, key=lambda s: (len(s.tokens) > 0, s.used))
@@ -410,8 +468,14 @@ class Engine:
         request.pending = request.prompt[count:]
         request.text = _Writer(request.sampling.stop)
         request.sampler = _sampler(request.sampling)
-        target.request, target.kept = request, request.keep
-        self._served.setdefault(request.user, self._share(request.user))
+        with self._news:  # at once: who asks between the two is refused, or let in, wrongly
+            self._waiting.remove(request)
+            target.request = request
+        if request.keep:
+            kept = [s for s in self._sequences if s.kept]
+            if len(kept) > self.options.idle:
+                min(kept, key=lambda s: s.used).kept = False
+            target.kept = True
         if not request.pending:
             self._finish(target, Piece("", 0, "stop"))
         return True
@@ -482,7 +546,8 @@ class Engine:
                 self._decode([part])
             return
         sequence, _ = parts[0]
-        self._finish(sequence, ModelError(f"llama.cpp can't go on with this text (status {status}). Ask anew."))
+        what = "has no room left for this text" if status == _NO_ROOM else f"can't go on with this text ({status})"
+        self._finish(sequence, ModelError(f"llama.cpp {what}. Ask anew."))
         self._forget(sequence, 0)
 
     def _run(self, parts: list[tuple[_Sequence, int]]) -> int:
@@ -557,18 +622,10 @@ class Engine:
         request = sequence.request
         assert request is not None
         sequence.request, sequence.used = None, self._tick
-        if request.sampler:
-            llama_cpp.llama_sampler_free(request.sampler)
-            request.sampler = None
-        if request.grammar:
-            request.grammar.close()
+        request.free()
         if isinstance(item, ModelError):
             sequence.kept = False
         self._tell(request, item)
-        with self._news:
-            busy = {r.user for r in self._waiting} | {s.request.user for s in self._running() if s.request}
-        if request.user not in busy and len(self._served) > 1:
-            del self._served[request.user]  # who comes back later starts level with the others
 
     def _tell(self, request: _Request, item: Piece | ModelError) -> None:
         if not request.cancelled:
@@ -584,24 +641,34 @@ class Engine:
                 for request, _ in items:
                     request.cancelled = True
 
+    def _end_all(self, why: str) -> None:
+        with self._news:
+            waiting, self._waiting = self._waiting, []
+        for request in (*waiting, *(s.request for s in self._running() if s.request)):
+            request.free()
+            self._tell(request, ModelError(why))  # one each: a traceback grows in every task that raises it
+        for sequence in self._sequences:
+            sequence.request = None
+
     def _end(self) -> None:
         with self._news:
             self._stopping = True
-            waiting, self._waiting = self._waiting, []
-        over = ModelError(_SHUT_DOWN)
-        for request in waiting:
-            self._tell(request, over)
-        for sequence in self._running():
-            self._finish(sequence, over)
+        self._end_all(_SHUT_DOWN)
         self._deliver()
         self._batch.free()
         llama_cpp.llama_free(self._context)
-        llama_cpp.llama_model_free(self._model)
 
 
 def _put(items: list[tuple[_Request, Piece | ModelError]]) -> None:
     for request, item in items:
         request.inbox.put_nowait(item)
+
+
+def _too_long(prompt: list[int], longest: int) -> TooLongError:
+    return TooLongError(
+        f"The prompt has {len(prompt)} tokens, and the chat model's context has room for {longest}, the answer's included. "
+        "Ask more shortly, or set a larger FIRESIDE_CONTEXT."
+    )
 
 
 def _sampler(sampling: Sampling) -> Any:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import json
+import re
 import threading
+import weakref
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -16,13 +18,13 @@ import llama_cpp
 import llguidance
 import numpy as np
 from llama_cpp.llama_grammar import json_schema_to_gbnf
-from llguidance.llamacpp import lltokenizer_from_vocab
 from numpy.typing import NDArray
 
 from persona.errors import ModelError
 from persona.llama.vocabulary import Vocabulary
 
 Logits = NDArray[np.float32]  # (vocabulary,)
+_HALVES = re.compile(r"\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}")
 
 
 class Grammar(Protocol):
@@ -45,13 +47,9 @@ class Grammar(Protocol):
         """Whether nothing more may come."""
         ...
 
-    def close(self) -> None:
-        """Frees it."""
-        ...
-
 
 class Grammars:
-    """Makes grammars for one vocabulary. The first takes up to a second; safe from any thread."""
+    """Makes grammars for one vocabulary. The first takes up to two seconds; safe from any thread."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
@@ -64,26 +62,47 @@ class Grammars:
         with self._lock:
             if self._tokenizer is None and not self._refused:
                 try:
-                    self._tokenizer = lltokenizer_from_vocab(
-                        self._vocabulary.handle, eos_token=self._vocabulary.ending or None
-                    )
+                    self._tokenizer = _tokenizer(self._vocabulary)
                 except (ValueError, RuntimeError):  # a vocabulary that llguidance doesn't know
                     self._refused = True
         if self._tokenizer is not None:
-            compiled = llguidance.LLMatcher.grammar_from_json_schema(
-                json.dumps(schema), defaults={"whitespace_flexible": False}
-            )
-            matcher = llguidance.LLMatcher(self._tokenizer, compiled, log_level=0)
-            if not matcher.is_error():
-                return Guided(matcher, self._vocabulary)
+            return Guided(schema, self._tokenizer, self._vocabulary)
         return Gbnf(schema, self._vocabulary)
+
+
+def _tokenizer(vocabulary: Vocabulary) -> Any:
+    """llguidance's view of the vocabulary. (Its own helper calls what llama_cpp is about to drop, once for each token.)"""
+    handle, tokens = vocabulary.handle, list[bytes]()
+    for token in range(vocabulary.size):
+        kind = llama_cpp.llama_vocab_get_attr(handle, token)
+        text = vocabulary.piece(token)
+        special = bool(kind & llama_cpp.LLAMA_TOKEN_ATTR_CONTROL)
+        if kind & llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED:
+            special = text.startswith(b"<") and text.endswith(b">")
+        # The byte 255, which no text holds, marks what is no text.
+        tokens.append(b"\xff" + (text or llama_cpp.llama_vocab_get_text(handle, token)) if special else text)
+    tokenize = ctypes.cast(llama_cpp.llama_cpp._lib.llama_tokenize, ctypes.c_void_p).value  # pyright: ignore[reportPrivateUsage]
+    ending = vocabulary.ending or int(llama_cpp.llama_vocab_eos(handle))
+    return llguidance.LLTokenizer.from_llamacpp(
+        tokens=tokens, vocab_ptr=handle, tokenize_fptr=tokenize, eos_token=ending, slices=None
+    )
 
 
 class Guided:
     """A grammar of llguidance: about 27 µs a token, and it knows which tokens are the only way on."""
 
-    def __init__(self, matcher: Any, vocabulary: Vocabulary) -> None:
-        self._matcher = matcher
+    def __init__(self, schema: Mapping[str, Any], tokenizer: Any, vocabulary: Vocabulary) -> None:
+        try:
+            compiled = llguidance.LLMatcher.grammar_from_json_schema(
+                json.dumps(schema), defaults={"whitespace_flexible": False}
+            )
+        except (TypeError, ValueError) as exc:
+            raise ModelError(f"The JSON schema can't be read: {exc}. Correct it.") from None
+        self._matcher = llguidance.LLMatcher(tokenizer, compiled, log_level=0)
+        if self._matcher.is_error():
+            # llama.cpp's grammars would take it, and pass over what they don't know.
+            why = " ".join(self._matcher.get_error().split())
+            raise ModelError(f"The JSON schema can't be followed: {why}. Simplify it.")
         self._vocabulary = vocabulary
 
     def allows(self, token: int) -> bool:
@@ -113,22 +132,24 @@ class Guided:
         """Whether nothing more may come."""
         return bool(self._matcher.is_stopped())
 
-    def close(self) -> None:
-        """Nothing to free by hand."""
-
 
 class Gbnf:
-    """A grammar of llama.cpp: about 2.7 ms a token with a large vocabulary."""
+    """A grammar of llama.cpp: about 2.7 ms a token with a large vocabulary. It passes over what its converter doesn't know
+    (the bounds of numbers, for one), and bytes that are no UTF-8."""
 
     def __init__(self, schema: Mapping[str, Any], vocabulary: Vocabulary) -> None:
         try:
             text = json_schema_to_gbnf(json.dumps(schema))
         except Exception as exc:  # the converter raises whatever it stumbles upon
             raise ModelError(f"The JSON schema can't be made a grammar: {exc}. Simplify it.") from None
+        # The converter lets control characters into strings, and writes characters beyond 16 bits as two halves.
+        text = text.replace(r'[^"\\]', r'[^"\\\x00-\x1F\x7F]')
+        text = _HALVES.sub(lambda m: json.loads(f'"{m[0]}"'), text)
         self._vocabulary = vocabulary
         self._sampler = llama_cpp.llama_sampler_init_grammar(vocabulary.handle, text.encode(), b"root")
         if not self._sampler:
             raise ModelError("llama.cpp refuses the grammar of the JSON schema. Simplify it.")
+        weakref.finalize(self, llama_cpp.llama_sampler_free, self._sampler)
         self._one = _candidates(1)
         self._all = _candidates(vocabulary.size)
 
@@ -157,12 +178,6 @@ class Gbnf:
     def done(self) -> bool:
         """The model ends it: where the grammar is satisfied it allows nothing but an end."""
         return False
-
-    def close(self) -> None:
-        """Frees llama.cpp's memory."""
-        if self._sampler:
-            llama_cpp.llama_sampler_free(self._sampler)
-            self._sampler = None
 
 
 _TOKEN_DATA = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)], align=True)

@@ -85,18 +85,23 @@ class Vocabulary:
         return out
 
     def _rendered(self, messages: Sequence[Message]) -> str:
+        template = self._template
         held = [{"role": m.role, "content": _HOLDER.format(i)} for i, m in enumerate(messages)]
-        try:
-            return self._template(held)
-        except Exception as first:  # a template may raise anything
-            if held[0]["role"] != "system" or len(held) < 2:
-                raise ModelError(f"The model's chat template fails: {first}. Choose another model.") from None
-        # Some templates know no system role: its text goes before the first message.
-        merged = [{**held[1], "content": f"{held[0]['content']}\n\n{held[1]['content']}"}, *held[2:]]
-        try:
-            return self._template(merged)
-        except Exception as again:
-            raise ModelError(f"The model's chat template fails: {again}. Choose another model.") from None
+        forms = [held]
+        if len(held) > 1 and held[0]["role"] == "system":
+            # Some templates know no system role: its text goes before the first message.
+            forms.append([{**held[1], "content": f"{held[0]['content']}\n\n{held[1]['content']}"}, *held[2:]])
+        why = ""
+        for form in forms:
+            try:
+                text = template(form)
+            except Exception as exc:  # a template may raise anything
+                why = " ".join(str(exc).split())
+                continue
+            if all(message["content"] in text for message in held):
+                return text
+            why = "it leaves out a message"
+        raise ModelError(f"The model's chat template fails: {why}. Choose another model.")
 
     @cached_property
     def _begin_text(self) -> str:
