@@ -146,7 +146,7 @@ def write(model: SupportModel, path: Path = SUPPORT) -> None:
     path.write_text(json.dumps(model.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
 
 
-class Row(NamedTuple):
+class Counted(NamedTuple):
     """A line of the table: how many of how many."""
 
     name: str
@@ -162,16 +162,16 @@ class Row(NamedTuple):
         return f"{self.hits / self.of:.1%} ({bounds.low:.1%} to {bounds.high:.1%})"
 
 
-def score(model: SupportModel, compared: Sequence[Compared]) -> list[Row]:
+def score(model: SupportModel, compared: Sequence[Compared]) -> list[Counted]:
     """Unsupported claims caught, in all and by twist, and supported ones lost."""
     kept = [model.weigh.probability(c.features) >= model.threshold for c in compared]
     true = [k for c, k in zip(compared, kept, strict=True) if c.claimed.supported]
-    rows = [Row("supported claims lost", sum(not k for k in true), len(true))]
+    rows = [Counted("supported claims lost", sum(not k for k in true), len(true))]
     false = [(c.claimed.twist, k) for c, k in zip(compared, kept, strict=True) if not c.claimed.supported]
-    rows.append(Row("unsupported claims caught", sum(not k for _, k in false), len(false)))
+    rows.append(Counted("unsupported claims caught", sum(not k for _, k in false), len(false)))
     for twist in sorted({t for t, _ in false}):
         of = [k for t, k in false if t == twist]
-        rows.append(Row(f"  {twist}", sum(not k for k in of), len(of)))
+        rows.append(Counted(f"  {twist}", sum(not k for k in of), len(of)))
     return rows
 
 
@@ -265,7 +265,7 @@ async def _endless(element: str = "") -> AsyncGenerator[str]:
         yield "and so on and on "
 
 
-async def caught(fireside: Fireside, support: SupportModel, claims: Sequence[Claimed]) -> list[Row]:
+async def caught(fireside: Fireside, support: SupportModel, claims: Sequence[Claimed]) -> list[Counted]:
     """Structural lies caught, by kind: nothing of the lie is told."""
     assert fireside.judge is not None
     judging = Support(fireside.embedder, fireside.judge, support)
@@ -277,13 +277,13 @@ async def caught(fireside: Fireside, support: SupportModel, claims: Sequence[Cla
             written = Written()
             told = [c async for c in voice.write(Question(text=one.question), [passage], written, _here)]
             rows.setdefault(kind, []).append(not told)
-    return [Row(kind, sum(found), len(found)) for kind, found in rows.items()]
+    return [Counted(kind, sum(found), len(found)) for kind, found in rows.items()]
 
 
 async def _here(work: Callable[[], T]) -> T:
     return await asyncio.sleep(0, partial(work)())
 
 
-def structural(fireside: Fireside, support: SupportModel, claims: Sequence[Claimed]) -> list[Row]:
+def structural(fireside: Fireside, support: SupportModel, claims: Sequence[Claimed]) -> list[Counted]:
     """`caught`, for callers without an event loop."""
     return asyncio.run(caught(fireside, support, claims))

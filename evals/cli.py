@@ -403,6 +403,7 @@ def judge_command(
 def claims_command(
     ctx: typer.Context,
     fit: Annotated[bool, typer.Option("--fit", help="Fit the judge of claims on the *fit* ones first.")] = False,
+    readme: Annotated[Path | None, typer.Option("--readme", help="Write the figures into this README.")] = None,
 ) -> None:
     """What the gate behind the chat model catches: lies of a model's making, and true claims that it loses."""
     from evals import claims
@@ -418,10 +419,13 @@ def claims_command(
     with _bar("Comparing claims…", None) as tell:
         compared = claims.read(fireside, held, tell)
     table = Table("claims of test sections", "n", "share (95% interval)")
-    for row in (*claims.score(model, compared), *claims.structural(fireside, model, held[:STRUCTURAL])):
+    rows = [*claims.score(model, compared), *claims.structural(fireside, model, held[:STRUCTURAL])]
+    for row in rows:
         table.add_row(row.name, str(row.of), row.share)
     out.print(table)
     out.print(f"Threshold {model.threshold}, fitted on *fit*: {model.fitted}")
+    if readme is not None:
+        scorecard.write_claims(readme, rows)
     fireside.close()
 
 

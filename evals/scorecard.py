@@ -13,6 +13,7 @@ from typing import Any
 
 from evals import plots
 from evals.ablation import Row
+from evals.claims import Counted
 from evals.run import Figure, intervals, lengths_and_times, measures
 from evals.runs import Run
 from persona.errors import InputError
@@ -23,9 +24,12 @@ BEGIN_EXTERNAL = "<!-- external: written by `fireside eval external … --readme
 END_EXTERNAL = "<!-- end of external -->"
 BEGIN_ABLATION = "<!-- ablation: written by `fireside eval ablation … --readme README.md` -->"
 END_ABLATION = "<!-- end of ablation -->"
+BEGIN_CLAIMS = "<!-- claims: written by `fireside eval claims --readme README.md` -->"
+END_CLAIMS = "<!-- end of claims -->"
 SCORES = Path("docs", "scores.json")
 EXTERNAL = Path("docs", "external.json")
 ABLATION = Path("docs", "ablation.json")
+CLAIMS = Path("docs", "claims.json")
 _OWN_TO_A_RUN = {"id", "created", "versions"}  # which differ between two runs of the same
 
 
@@ -142,6 +146,22 @@ def write_ablation(readme: Path, rows: Sequence[Row]) -> None:
     ]
     _replace(readme, BEGIN_ABLATION, END_ABLATION, render_ablation(made))
     _save(readme.parent / ABLATION, {"variants": made})
+
+
+def render_claims(made: Sequence[Sequence[Any]]) -> str:
+    """The table of caught and lost claims in Markdown; a row is (name, hits, of)."""
+    lines = ["| A chat model's claims | Share (95% interval) | n |", "|---|---:|---:|"]
+    for name, hits, of in made:
+        shown = f"– {name.strip()}" if name.startswith(" ") else name
+        lines.append(f"| {shown} | {Counted(name, hits, of).share} | {of} |")
+    return "\n".join(lines) + "\n"
+
+
+def write_claims(readme: Path, rows: Sequence[Counted]) -> None:
+    """Puts what the gate caught and lost into a README; InputError if the marks are missing."""
+    made = [[row.name, row.hits, row.of] for row in rows]
+    _replace(readme, BEGIN_CLAIMS, END_CLAIMS, render_claims(made))
+    _save(readme.parent / CLAIMS, {"rows": made})
 
 
 def _short(value: float | None) -> float | None:

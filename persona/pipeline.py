@@ -250,7 +250,7 @@ class Fireside:
         """Waits for the question at work and lets the worker go; not from an event loop where there is a chat model."""
         if self.writer is not None:
             self.run(self.writer.model.close())
-            self._runner.close()
+        self._runner.close()
         self._worker.shutdown(wait=True)
         self.retriever.close()
 

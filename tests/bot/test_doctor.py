@@ -4,12 +4,15 @@ import hashlib
 import io
 from pathlib import Path
 
-from bot.doctor import calibration, data_folder, examine, passages, python, screen, weights
+import pytest
+
+from bot.doctor import calibration, chat_model, data_folder, examine, passages, python, screen, weights
 from persona.corpus import load_corpus
 from persona.errors import ConfigError
 from persona.index import PassageIndex
 from persona.pipeline import Fireside
 from persona.settings import Settings, load_settings
+from scripts.random_gguf import write_gguf
 from tests.fakes import HashEmbedder
 
 SECOND = Path(__file__).parents[1] / "data" / "second" / "mara.toml"
@@ -102,3 +105,31 @@ class Latin(io.StringIO):
 
 def test_a_terminal_that_is_not_utf8_is_worth_a_note():
     assert screen(Latin()).state == "note"
+
+
+def test_without_a_chat_model_nothing_is_wrong(tmp_path: Path):
+    check = chat_model(settings(tmp_path))
+    assert (check.state, check.says) == ("ok", "none set, so the `quotes` voice answers")
+
+
+def test_a_chat_model_that_is_there_is_vetted(tmp_path: Path):
+    path = write_gguf(tmp_path / "small.gguf")
+    check = chat_model(settings(tmp_path, chat_model=str(path)))
+    assert (check.state, "small.gguf, llama" in check.says) == ("ok", True)
+
+
+def test_a_chat_model_that_is_not_there_stops_nothing_unless_it_has_to_write(tmp_path: Path):
+    missing = chat_model(settings(tmp_path, chat_model="nosuch.gguf"))
+    assert (missing.state, "nosuch.gguf" in missing.says, "`quotes` voice answers" in missing.says) == (
+        "note",
+        True,
+        True,
+    )
+    assert chat_model(settings(tmp_path, chat_model="nosuch.gguf", voice="model")).state == "problem"
+    assert "No chat model is set" in chat_model(settings(tmp_path, voice="model")).says
+
+
+@pytest.mark.allow_hosts(["127.0.0.1"])
+def test_a_model_server_that_is_away_is_a_note(tmp_path: Path):
+    check = chat_model(settings(tmp_path, model_url="http://127.0.0.1:9/v1"))
+    assert (check.state, "127.0.0.1:9" in check.says) == ("note", True)

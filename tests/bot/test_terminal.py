@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 import io
+import os
+import signal
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prompt_toolkit.completion import CompleteEvent
@@ -10,12 +15,15 @@ from prompt_toolkit.document import Document
 from bot.terminal import REMEMBERED, Chat, Screen, Words, main_features, piped, topics
 from persona.models import Logistic
 from persona.pipeline import Answered, Fireside
-from persona.types import Question, Reason, Trace
+from persona.types import Message, Question, Reason, Trace
 from tests.bot.replies import answer, reply
+from tests.fakes import ScriptedModel, written
 
 
 class Scripted:
     """Stands where the Fireside does: gives the replies of a list, and keeps what it was asked."""
+
+    writer = None
 
     def __init__(self, real: Fireside, *replies: Answered) -> None:
         self.card, self.corpus, self.lookup, self.policy = real.card, real.corpus, real.lookup, real.policy
@@ -182,3 +190,61 @@ def test_the_real_line_serves_a_conversation(fireside: Fireside, data_dir: Path)
     talk, out = chat(fireside)
     talk.take("What is the capital of Mongolia?")
     assert fireside.card.abstain.out_of_corpus.split(":")[0] in out.getvalue()
+
+
+ASKED = "What is the biggest obstacle to neural networks being useful?"
+SAID = "reliability is currently the single biggest obstacle"
+
+
+class Interrupted(ScriptedModel):
+    """Somebody presses Ctrl-C while it writes its first answer; the second one comes through."""
+
+    async def stream(self, messages: Sequence[Message], *args: Any, **named: Any) -> AsyncGenerator[str]:
+        if not self.asked:
+            self.asked.append(messages)
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.Event().wait()
+        async for piece in super().stream(messages, *args, **named):
+            yield piece
+
+
+def test_a_chat_models_claims_are_shown_once_with_their_sources(fireside: Fireside):
+    talk, out = chat(fireside.speaking(ScriptedModel(written(("quote", "p1", SAID))), None))
+    talk.take(ASKED)
+    assert out.getvalue().count(SAID) == 1
+    assert "  [1] quoted: Ilya Sutskever, at 32:54" in out.getvalue()
+
+
+def test_why_shows_what_was_cut(fireside: Fireside):
+    talk, out = chat(fireside.speaking(ScriptedModel(written(("quote", "p1", "I made this up myself"))), None))
+    for line in (ASKED, "/why"):
+        talk.take(line)
+    assert "cut (not_verbatim): I made this up myself" in out.getvalue()
+
+
+def test_again_has_the_last_answer_written_anew_in_its_place(fireside: Fireside):
+    model = ScriptedModel(written(("quote", "p1", SAID)))
+    talk, _ = chat(fireside.speaking(model, None))
+    for line in (ASKED, "/again", ASKED):
+        talk.take(line)
+    assert model.seeds == [0, 1, 0]
+    assert [m.role for m in model.asked[1]] == ["system", "user"]
+    assert [m.role for m in model.asked[2]] == ["system", "user", "assistant", "user"]
+
+
+def test_again_says_what_it_needs(fireside: Fireside):
+    talk, out = chat(fireside)
+    for line in ("/again", "Who is he?", "/again"):
+        talk.take(line)
+    assert "Nothing was asked yet." in out.getvalue()
+    assert "answers the same each time" in out.getvalue()
+
+
+def test_ctrl_c_stops_one_answer_and_the_chat_goes_on(fireside: Fireside):
+    before = signal.getsignal(signal.SIGINT)
+    talk, out = chat(fireside.speaking(Interrupted("", written(("quote", "p1", SAID))), None))
+    talk.take(ASKED)
+    assert "Stopped. /again has it written anew." in out.getvalue()
+    talk.take("/again")
+    assert SAID in out.getvalue()
+    assert signal.getsignal(signal.SIGINT) is before

@@ -84,7 +84,8 @@ def test_a_secret_with_our_prefix_is_told_its_right_name():
 
 def test_the_model_voice_and_its_settings_can_be_set():
     settings = load_settings(
-        environ={"FIRESIDE_VOICE": "model", "FIRESIDE_CHAT_MODEL": "qwen3-4b", "FIRESIDE_GPU_LAYERS": "0", "MODEL_TOKEN": "s"},
+        {"voice": "model", "chat_model": "qwen3-4b"},
+        environ={"FIRESIDE_GPU_LAYERS": "0", "MODEL_TOKEN": "s"},
         places=(),
     )
     assert (settings.voice, settings.chat_model, settings.gpu_layers, settings.parallel) == ("model", "qwen3-4b", 0, 8)
