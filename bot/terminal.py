@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple, TextIO
+from typing import TextIO
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
@@ -21,31 +21,16 @@ from rich.console import Console
 from rich.text import Text
 
 from bot.batch import sound
+from bot.explaining import Command, Line, listed, talks, topics, why
 from bot.rendering import Source, numbered, shorten, sources, unlisted, whence
-from persona.corpus import Corpus
-from persona.index import vocabulary
-from persona.models import Logistic
 from persona.pipeline import Answered, Fireside
 from persona.text import clean
 from persona.types import Decision, Question, Turn
-from persona.voices import clock
 
 REMEMBERED = 10  # turns
 QUOTES = 3
-WHY_PASSAGES = 5
-WHY_FEATURES = 6
-_SNIPPET = 100
-_TOPICS = 400
-_TOPIC_LETTERS = 4  # shorter words name no topic worth completing
 _STYLES = {Decision.ANSWER: "", Decision.CLARIFY: "yellow", Decision.ABSTAIN: "cyan", Decision.DECLINE: "magenta"}
-
-
-class Command(NamedTuple):
-    """A command of the chat; ``takes`` names its argument."""
-
-    name: str
-    takes: str
-    does: str
+_TONES = {"": "", "title": "bold", "quiet": "dim", "cut": "red"}
 
 
 COMMANDS = (
@@ -224,42 +209,10 @@ class Chat:
         if self._last is None:
             self._screen.say("Nothing was asked yet. Ask something first.", "yellow")
             return
-        reply, trace = self._last.reply, self._last.trace
-        self._screen.say(f"{reply.decision} ({reply.reason}), by the {reply.voice} voice")
-        if not trace.hits:
-            self._screen.say("No passage was looked up: the question itself settled that.\n", "dim")
-            return
-        compared = "at or above" if reply.confidence >= reply.threshold else "below"
-        self._screen.say(
-            f"confidence {reply.confidence:.2f}, {compared} the threshold {reply.threshold:.2f} (risk: {reply.risk})"
-        )
-        if trace.standalone:
-            self._screen.say(f"searched as: {trace.standalone}")
-        self._screen.say("passages, best first:")
-        for rank, hit in enumerate(trace.hits[:WHY_PASSAGES], 1):
-            start = clock(hit.passage.sentences[0].start)
-            place = ", ".join(part for part in (hit.passage.speaker or "", start, hit.passage.document) if part)
-            self._screen.say(f"  {rank}. cosine {hit.cosine:.2f}, BM25 {hit.bm25:.1f} · {place}")
-            self._screen.say(f"     {shorten(hit.passage.text, _SNIPPET)}", "dim")
-        weighed = main_features(self._fireside.policy.coefficients.confidence(trace.features), trace.features)
-        for cut in trace.cuts:
-            self._screen.say(f"cut ({cut.why}): {shorten(cut.text, _SNIPPET)}", "red")
-        if weighed:
-            self._screen.say("what weighed most (+ for an answer, − against one):")
-        for feature in weighed:
-            sign = "+" if feature.weight >= 0 else "−"
-            self._screen.say(f"  {sign}{abs(feature.weight):.2f} {feature.name} = {feature.value:.2f}")
-        self._screen.say()
+        self._tell(why(self._last, self._fireside.policy.coefficients))
 
     def _sources(self, _rest: str) -> None:
-        catalog = self._fireside.corpus.catalog
-        for talk in catalog.talk:
-            self._screen.say(" · ".join(part for part in (talk.title, talk.date) if part), "bold")
-            for entry in (d for d in catalog.document if d.talk == talk.id):
-                use = "quoted" if entry.kind.verbatim else "reported"
-                parts = (f"{entry.kind}, {use}", entry.title, entry.date, entry.url)
-                self._screen.say("  " + " · ".join(part for part in parts if part))
-        self._screen.say()
+        self._tell(talks(self._fireside.corpus.catalog))
 
     def _reset(self, _rest: str) -> None:
         self._turns.clear()
@@ -267,28 +220,14 @@ class Chat:
         self._screen.say("Forgotten. Ask anew.\n")
 
     def _help(self, _rest: str) -> None:
-        width = max(len(f"{c.name} {c.takes}") for c in COMMANDS)
-        for command in COMMANDS:
-            self._screen.say(f"{f'{command.name} {command.takes}':<{width}}  {command.does}")
+        for line in listed(COMMANDS):
+            self._screen.say(line)
         self._screen.say()
 
-
-class Weighed(NamedTuple):
-    """A feature of the evidence, its value, and by how much it moved the log odds of an answer."""
-
-    name: str
-    value: float
-    weight: float
-
-
-def main_features(model: Logistic, features: dict[str, float], count: int = WHY_FEATURES) -> list[Weighed]:
-    """The features that moved a decision most, against an average question."""
-    moved = [
-        Weighed(name, features[name], weight * (features[name] - mean) / scale)
-        for name, mean, scale, weight in zip(model.features, model.mean, model.scale, model.weights, strict=True)
-        if name in features
-    ]
-    return sorted(moved, key=lambda f: -abs(f.weight))[:count]
+    def _tell(self, lines: Iterable[Line]) -> None:
+        for line in lines:
+            self._screen.say(line.text, _TONES[line.tone])
+        self._screen.say()
 
 
 class Words(Completer):
@@ -310,11 +249,6 @@ class Words(Completer):
                 if command.name.startswith(before.lower()):
                     text = f"{command.name} " if command.takes else command.name
                     yield Completion(text, -len(before), display_meta=command.does)
-
-
-def topics(corpus: Corpus) -> list[str]:
-    """The words that the talks use most, for completion."""
-    return [word for word in vocabulary(corpus).values() if len(word) >= _TOPIC_LETTERS and word.isalpha()][:_TOPICS]
 
 
 def converse(fireside: Fireside, data_dir: Path) -> None:

@@ -433,8 +433,24 @@ STRUCTURAL = 20  # passages that each structural lie is told about
 
 
 @app.command("cases")
-def cases_command(ctx: typer.Context, cases: Folder = case_files.FOLDER) -> None:
+def cases_command(
+    ctx: typer.Context,
+    cases: Folder = case_files.FOLDER,
+    from_feedback: Annotated[
+        bool, typer.Option("--from-feedback", help="Make cases of what users disliked (👎), to review.")
+    ] = False,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="Where those of --from-feedback are added; else stdout.")
+    ] = None,
+) -> None:
     """Count the cases and check them: evidence that stands nowhere, repeats, leaks between the splits."""
+    if from_feedback:
+        _cases_of_feedback(_settings(ctx), file)
+        return
+    if file is not None:
+        raise InputError(
+            f"'{file}' was given, and only --from-feedback writes a file. Use --cases for a folder to check."
+        )
     settings = _settings(ctx)
     card = load_card(settings.persona)
     loaded = case_files.load_cases(cases)
@@ -450,3 +466,22 @@ def cases_command(ctx: typer.Context, cases: Folder = case_files.FOLDER) -> None
     out.print(f"{len(loaded)} cases, {len(made)} generated twins, {len(problems)} problems")
     if problems:
         raise typer.Exit(1)
+
+
+def _cases_of_feedback(settings: Settings, file: Path | None) -> None:
+    from evals import feedback
+
+    found = feedback.disliked(settings.data_dir / feedback.STORE)
+    for each in found:
+        err.print(f"{each.case.id}: {each.decision}: {each.text}", markup=False, highlight=False, soft_wrap=True)
+        if each.comment:
+            err.print(f"  the user: {each.comment}", markup=False, highlight=False, soft_wrap=True)
+    if file is None:
+        for each in found:
+            print(feedback.line_of(each.case))
+    else:
+        new = feedback.append([each.case for each in found], file)
+        out.print(f"{new} new of {len(found)} cases in {file}.", soft_wrap=True)
+    err.print(
+        "Review each: suite, decisions, split, and for an answer its facts and evidence." if found else "No 👎 so far."
+    )

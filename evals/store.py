@@ -47,7 +47,7 @@ def describe(
         fireside.embedder.fingerprint,
         f"{fireside.policy.threshold:.6f}",
         *systems,
-        *([writer.model.name] if writer else []),
+        *([writer.name] if writer else []),
     ]
     config = hashlib.sha256("\n".join(deciding).encode()).hexdigest()[:16]
     asked = hashlib.sha256("\n".join(c.model_dump_json() for c in cases).encode()).hexdigest()[:16]
@@ -64,7 +64,7 @@ def describe(
         seed=seed,
         persona=persona,
         voice="quotes" if writer is None else "model",
-        model=writer and writer.model.name,
+        model=writer and writer.name,
         threshold=fireside.policy.threshold,
         risk=fireside.policy.risk,
         corpus=fireside.corpus.fingerprint,

@@ -10,6 +10,7 @@ FiresideError               one sentence: what, which value, what to do next
 │   ├── DeadlineError       the chat model was not done in time
 │   └── AwayError           the chat model's server does not answer
 ├── HubError                a model can't be found or fetched
+├── StoreError              what the bots keep can't be read or written
 ├── InputError              a question or file that a user gave (exit code 2)
 └── VerificationError       a citation that its document does not bear out (a bug, never shown)
 """
@@ -61,6 +62,10 @@ class AwayError(ModelError):
 
 class HubError(FiresideError):
     """A model can't be found on the hub, or not be fetched from it."""
+
+
+class StoreError(FiresideError):
+    """What the bots keep (settings, feedback, seen events) can't be read or written."""
 
 
 class InputError(FiresideError):

@@ -84,6 +84,11 @@ class ModelVoice:
         self._sampling = sampling
         self._kept = False
 
+    @property
+    def name(self) -> str:
+        """What runs of the suite call it: the model, and whether it notes down its thoughts first."""
+        return f"{self.model.name}, thinking" if self._think else self.model.name
+
     def prompt(self, question: Question, passages: Sequence[Passage]) -> Prompt:
         """What the model is given."""
         return prompt(self._card, self._corpus, question, passages, think=self._think)

@@ -12,7 +12,8 @@ import pytest
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
-from bot.terminal import REMEMBERED, Chat, Screen, Words, main_features, piped, topics
+from bot.explaining import main_features, topics
+from bot.terminal import REMEMBERED, Chat, Screen, Words, piped
 from persona.models import Logistic
 from persona.pipeline import Answered, Fireside
 from persona.types import Message, Question, Reason, Trace

@@ -1,0 +1,357 @@
+"""What Discord and Slack share between an event and a reply: the queue, the limits, and how each place has it answer."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+import math
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from bot.explaining import Command, joined, listed, talks, topics, why
+from bot.limits import Limits
+from bot.store import Feedback, PlaceSettings, Store
+from persona.errors import FiresideError, InputError, StoreError
+from persona.models import load_calibration
+from persona.pipeline import Answered, Fireside, policy_of, why_uncalibrated
+from persona.types import Question, Reply, ScoredCitation
+
+log = logging.getLogger(__name__)
+
+WAITING = 32
+MODEL_AT_ONCE = 8  # a chat model writes for several at once; retrieval has one worker
+_MOST_QUOTES = 50
+
+COMMANDS = (
+    Command("ask", "QUESTION", "an answer from the talks, with its sources"),
+    Command("quote", "TOPIC", "what was really said about it, word for word"),
+    Command("sources", "", "the talks and documents that it answers from"),
+    Command("why", "", "what stood behind the last reply: passages, features, confidence"),
+    Command("reliability", "", "how often it is wrong, and how that was measured"),
+    Command("reset", "", "begin the conversation anew"),
+    Command("forget", "", "delete what is kept of you"),
+    Command("status", "", "what it runs with, and how many wait"),
+    Command("settings", "", "how it behaves here (for admins)"),
+    Command("help", "", "this list"),
+)
+
+FULL = "Too many are asking at the moment: all {waiting} places in the queue are taken. Ask again in a minute."
+TOO_FAST = "That is more than I can answer at once. Ask again in {wait}."
+NOT_HERE = "I can't answer here at the moment: something I need is missing. Whoever runs me finds it in the log."
+
+
+class Asker(NamedTuple):
+    """Who asks, and where; `place` is a guild or workspace, or "dm"."""
+
+    platform: str
+    user: str
+    place: str
+    channel: str
+
+
+class Waiting(NamedTuple):
+    """The question waits; `place` in the queue is counted from 1."""
+
+    place: int
+
+
+class Writing(NamedTuple):
+    """A chat model writes; `text` is all of it so far, proved."""
+
+    text: str
+
+
+class Refused(NamedTuple):
+    """The question is not answered; `text` says why, and what to do."""
+
+    text: str
+
+
+Update = Waiting | Writing | Refused | Answered
+
+
+class Host:
+    """One persona, or several, answering people of one or more platforms."""
+
+    def __init__(
+        self,
+        fireside: Fireside,
+        store: Store,
+        limits: Limits | None = None,
+        waiting: int = WAITING,
+        *,
+        at_once: int | None = None,
+        personas: Callable[[str], Fireside] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`fireside` answers where a place has no other persona. `waiting` questions may wait while `at_once` are answered
+        (by default 1, with a chat model 8). `personas` opens a persona by name, once, beside the event loop."""
+        self.store = store
+        self.fireside = fireside
+        self._limits = limits or Limits()
+        self._queue = _Queue(at_once or (MODEL_AT_ONCE if fireside.writer else 1), waiting)
+        self._open = personas
+        self._opening = asyncio.Lock()
+        self._personas = {fireside.card.id: fireside}
+        self._variants: dict[tuple[str | None, str | None, float | None], Fireside] = {}
+        self._topics: dict[str, list[str]] = {}
+        self._clock = clock
+        self._begun = clock()
+
+    async def answer(self, question: Question, asker: Asker, *, seed: int = 0) -> AsyncGenerator[Update]:
+        """What becomes of a question: its place in the queue each time that changes, the text while a chat model writes it,
+        and at the end Answered or Refused. Closing the generator gives the place up and stops the model. Who takes the
+        parts slowly keeps the others waiting; nobody does once the last one is out."""
+        try:
+            fireside = await self.serving(asker)
+        except FiresideError:
+            log.exception("no persona for %s", asker)
+            yield Refused(NOT_HERE)
+            return
+        if refused := self.refusal(asker):
+            yield refused
+            return
+        last: Update = Refused(NOT_HERE)
+        with self._queue.enter() as turn:
+            while place := turn.place:
+                yield Waiting(place)
+                await turn.moved(place)
+            text = ""
+            try:
+                async with aclosing(fireside.stream(question, user=asker.user, seed=seed)) as parts:
+                    async for part in parts:
+                        if isinstance(part, Answered):
+                            last = part
+                            break
+                        text += part
+                        if fireside.writer is not None:
+                            yield Writing(text)
+            except Exception:  # a bug that one question brings out shall not leave its asker without a word
+                log.exception("no reply for %s", asker)
+        yield last
+
+    def refusal(self, asker: Asker) -> Refused | None:
+        """Why somebody can't be served now; None, and one use is counted, if nothing stands against it."""
+        if self._queue.full:
+            return Refused(FULL.format(waiting=self._queue.room))
+        wait = self._limits.hit(f"{asker.platform} {asker.user}", f"{asker.platform} {asker.channel}")
+        return Refused(TOO_FAST.format(wait=span(wait))) if wait else None
+
+    async def serving(self, asker: Asker | None = None) -> Fireside:
+        """The persona as the asker's place has it: which one, in which voice, at which risk. A chat model that is not there,
+        a risk that is no longer certified, and settings that can't be read are done without. FiresideError if the place's
+        persona can't be opened."""
+        if asker is None:
+            return self.fireside
+        try:
+            settings = await self.store.place(asker.platform, asker.place, asker.channel)
+        except StoreError as exc:
+            log.error("%s", exc)
+            return self.fireside
+        fireside = await self._persona(settings.persona)
+        key = (settings.persona, settings.voice, settings.risk)
+        if key not in self._variants:
+            self._variants[key] = _variant(fireside, settings)
+        return self._variants[key]
+
+    def risks(self, fireside: Fireside | None = None) -> tuple[float, ...]:
+        """The risk levels that are certified for a persona, the only ones to offer."""
+        fireside = fireside or self.fireside
+        path = fireside.card.calibration
+        if path is None or why_uncalibrated(fireside.card, fireside.corpus, fireside.policy.coefficients):
+            return ()
+        return tuple(level.risk for level in load_calibration(path).levels if level.certified)
+
+    async def quotes(
+        self, topic: str, asker: Asker, *, speaker: str | None = None, talk: str | None = None, limit: int = 3
+    ) -> list[ScoredCitation]:
+        """What was really said about a topic, best first; by a speaker (a part of the name will do), in a talk (its title)
+        alone. InputError if the talks have no such speaker or talk. See `refusal`, which is not asked here."""
+        fireside = await self.serving(asker)
+        name = fireside.lookup.speaker(speaker.strip()) if speaker and speaker.strip() else None
+        if speaker and name is None:
+            known = ", ".join(fireside.corpus.speakers) or "nobody"
+            raise InputError(f"No speaker '{speaker}' in the talks. Whose words are known: {known}.")
+        titles = [t.title for t in fireside.corpus.catalog.talk]
+        if talk and talk not in titles:
+            raise InputError(f"No talk '{talk}'. The talks: {', '.join(titles)}.")
+        found = await fireside.quotes(topic, name, _MOST_QUOTES if talk else limit)
+        return [c for c in found if not talk or c.talk == talk][:limit]
+
+    async def topics(self, asker: Asker | None = None) -> list[str]:
+        """The words that the talks use most, for completion."""
+        fireside = await self.serving(asker)
+        if fireside.card.id not in self._topics:
+            self._topics[fireside.card.id] = await asyncio.to_thread(topics, fireside.corpus)
+        return self._topics[fireside.card.id]
+
+    def why(self, answered: Answered) -> str:
+        """What stood behind a reply."""
+        return joined(why(answered, self.fireside.policy.coefficients))
+
+    async def sources_text(self, asker: Asker | None = None) -> str:
+        """The talks and documents."""
+        return joined(talks((await self.serving(asker)).corpus.catalog))
+
+    async def status_text(self, asker: Asker | None = None, *, admin: bool = False) -> str:
+        """What it runs with, and how many wait; to an `admin` also why a chat model is not there (that may name files)."""
+        fireside = await self.serving(asker)
+        writer, catalog, queue = fireside.writer, fireside.corpus.catalog, self._queue
+        lines = [
+            f"Voice: model ({writer.model.name})" if writer else "Voice: quotes (the speakers' own words)",
+            f"Talks: {len(catalog.talk)}, in {len(catalog.document)} documents ({fireside.corpus.fingerprint[:19]})",
+            f"Answers from a confidence of {fireside.policy.threshold:.2f} on (risk: {fireside.policy.risk})",
+            f"Queue: {queue.running} being answered, {queue.length} waiting, room for {queue.room}",
+            f"Up for {span(self._clock() - self._begun)}",
+        ]
+        if fireside.model_problem:
+            lines.insert(1, fireside.model_problem if admin else "Its chat model is not there, so it quotes.")
+        return "\n".join(lines)
+
+    def help_text(self, prefix: str) -> str:
+        """What this is, and its commands; `prefix` stands before each of them ("/")."""
+        commands = (command._replace(name=prefix + command.name) for command in COMMANDS)
+        return "\n".join([self.fireside.card.disclosure, "", *listed(commands)])
+
+    async def feedback(
+        self, question: Question, reply: Reply, asker: Asker, reply_id: str, *, good: bool, comment: str = ""
+    ) -> bool:
+        """Keeps what the asker thinks of a reply, with the text of it; False, and nothing is kept, for one who opted out."""
+        if await self.store.opted_out(asker.platform, asker.user):
+            return False
+        await self.store.add_feedback(
+            Feedback(
+                **asker._asdict(),
+                reply_id=reply_id,
+                good=good,
+                comment=comment,
+                question=question.text,
+                history=question.history,
+                text=reply.text,
+                decision=reply.decision,
+                reason=reply.reason,
+                corpus=reply.corpus,
+            )
+        )
+        return True
+
+    async def close(self) -> None:
+        """Lets the personas go that it opened itself."""
+        for fireside in self._personas.values():
+            if fireside is not self.fireside:
+                await asyncio.to_thread(fireside.close)
+
+    async def _persona(self, name: str | None) -> Fireside:
+        if name is None:
+            return self.fireside
+        async with self._opening:
+            if name not in self._personas:
+                if self._open is None:
+                    raise InputError(
+                        f"The persona '{name}' is not one that runs here. Choose '{self.fireside.card.id}'."
+                    )
+                self._personas[name] = await asyncio.to_thread(self._open, name)
+            return self._personas[name]
+
+
+class _Queue:
+    """Turns, in the order of arrival."""
+
+    def __init__(self, at_once: int, room: int) -> None:
+        self.room = room
+        self._at_once = at_once
+        self._running: set[_Turn] = set()
+        self._line: list[_Turn] = []
+
+    @property
+    def full(self) -> bool:
+        return len(self._running) >= self._at_once and len(self._line) >= self.room
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
+    @property
+    def length(self) -> int:
+        return len(self._line)
+
+    def enter(self) -> _Turn:
+        turn = _Turn(self)
+        self._line.append(turn)
+        self._advance()
+        return turn
+
+    def leave(self, turn: _Turn) -> None:
+        if turn in self._running:
+            self._running.remove(turn)
+        else:
+            self._line.remove(turn)
+        self._advance()
+
+    def place(self, turn: _Turn) -> int:
+        return 0 if turn in self._running else self._line.index(turn) + 1
+
+    def _advance(self) -> None:
+        waited = list(self._line)
+        while self._line and len(self._running) < self._at_once:
+            self._running.add(self._line.pop(0))
+        for turn in waited:
+            turn.tell()
+
+
+class _Turn:
+    """A place in the queue, from 1; 0 once it is one's turn. Leaving the `with` gives it up."""
+
+    def __init__(self, queue: _Queue) -> None:
+        self._queue = queue
+        self._told = asyncio.Event()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._queue.leave(self)
+
+    @property
+    def place(self) -> int:
+        return self._queue.place(self)
+
+    def tell(self) -> None:
+        self._told.set()
+
+    async def moved(self, place: int) -> None:
+        """Returns when the place is another one."""
+        while self.place == place:
+            self._told.clear()
+            await self._told.wait()
+
+
+def span(seconds: float) -> str:
+    """A length of time for people: "1 second", "5 minutes", "3 hours", "2 days"."""
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * length:
+            return f"{math.ceil(seconds / length)} {unit}s"
+    count = math.ceil(seconds)
+    return f"{count} second{'' if count == 1 else 's'}"
+
+
+def _variant(fireside: Fireside, settings: PlaceSettings) -> Fireside:
+    other = copy.copy(fireside)
+    if settings.voice == "quotes":
+        other.writer, other.model_problem = None, ""
+    if settings.risk is not None:
+        try:
+            other.policy = policy_of(
+                fireside.card,
+                fireside.corpus,
+                fireside.policy.coefficients,
+                settings.risk,
+                judged=fireside.judge is not None,
+            )
+        except FiresideError as exc:
+            log.warning("%s", exc)
+    return other
