@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: chat test check lint bench bench-model eval eval-quick calibrate clean
+.PHONY: chat test check lint bench bench-model demo-discord bench-discord eval eval-quick calibrate clean
 
 chat: $(VENV)/.run
 	@$(BIN)/fireside chat
@@ -24,6 +24,12 @@ bench: $(VENV)/.dev
 
 bench-model: $(VENV)/.dev
 	$(BIN)/python scripts/bench_model.py $(if $(JSON),--json $(JSON)) $(if $(MODEL),--model $(MODEL))
+
+demo-discord: $(VENV)/.dev
+	$(BIN)/python scripts/demo_discord.py
+
+bench-discord: $(VENV)/.dev
+	$(BIN)/python scripts/bench_discord.py $(if $(JSON),--json $(JSON))
 
 eval: $(VENV)/.dev
 	$(BIN)/fireside eval run --baselines --readme README.md

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from persona.types import Reply
 
 INSTALL_EVALS = "pip install 'fireside[evals]'"
+INSTALL_DISCORD = "pip install 'fireside[discord]'"
 
 
 class _Group(TyperGroup):
@@ -223,10 +224,41 @@ def index(
     emit(f"Index of '{card.id}' at {target.where}: {what}.")
 
 
+@app.command("discord")
+def on_discord(ctx: typer.Context) -> None:
+    """Run the bot on Discord, until Ctrl-C."""
+    with _extra("fireside discord", INSTALL_DISCORD):
+        from bot.discord.run import check_token, run
+
+    from bot.opening import notes
+
+    begun = _start(ctx)
+    settings = begun.settings()
+    check_token(settings)
+    fireside = begun.open(settings)
+    for note in notes(fireside):
+        say(note)
+
+    def persona(name: str) -> Fireside:
+        # The risk is certified for one persona, and there is one chat model.
+        return begun.open(settings.model_copy(update={"persona": name, "voice": "quotes", "risk": None}))
+
+    run(settings, fireside, persona)
+
+
 @app.command()
-def doctor(ctx: typer.Context) -> None:
+def doctor(
+    ctx: typer.Context,
+    platform: Annotated[str | None, typer.Argument(help="Only this platform: discord.")] = None,
+) -> None:
     """Check everything a start needs, and say what to do about each problem."""
-    from bot.doctor import examine
+    if platform is None:
+        from bot.doctor import examine
+    elif platform == "discord":
+        with _extra("fireside doctor discord", INSTALL_DISCORD):
+            from bot.discord.doctor import examine
+    else:
+        raise InputError(f"There is no platform '{platform}'. Give 'discord', or nothing.")
 
     problems = 0
     for check in examine(_start(ctx).settings):
@@ -282,6 +314,18 @@ def _speaker(fireside: Fireside, name: str) -> str:
         known = ", ".join(fireside.corpus.speakers) or "nobody"
         raise InputError(f"No speaker '{name}' in the talks. Whose words are known: {known}.")
     return found
+
+
+@contextlib.contextmanager
+def _extra(command: str, install: str) -> Generator[None]:
+    """Says which packages to install where an import inside fails."""
+    try:
+        yield
+    except ModuleNotFoundError as exc:
+        missing = (exc.name or "").partition(".")[0]
+        if missing in ("bot", "persona"):
+            raise
+        raise FiresideError(f"`{command}` needs '{exc.name}', which is missing. Run {install}.") from None
 
 
 @contextlib.contextmanager

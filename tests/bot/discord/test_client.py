@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bot.store import FILE, Store
+from tests.bot.discord.running import Bot, Scripted, running
+from tests.discord_fake import FakeDiscord, Permission
+
+pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
+
+
+async def test_answers_a_mention_by_one_reply_that_pings_nobody(bot: Bot):
+    asked = await bot.fake.say(bot.fake.alice, bot.fake.general, "What is a lamp?", mention_bot=True)
+    answer = await bot.fake.reply_to(asked)
+    assert answer.content.startswith("You asked: What is a lamp?")
+    assert answer.reply_to is asked
+    assert not answer.pings
+    assert bot.fireside.asked[0].history == ()
+
+
+async def test_shows_that_it_types_at_once_and_before_the_answer_is_there(bot: Bot):
+    bot.fireside.gate.clear()
+    await bot.fake.say(bot.fake.alice, bot.fake.general, "What is a lamp?", mention_bot=True)
+    await bot.fake.until(lambda: bot.fake.typing)
+    assert not bot.fake.messages(bot.fake.general, author=bot.fake.bot)
+
+
+async def test_a_dm_needs_no_mention(bot: Bot):
+    asked = await bot.fake.say(bot.fake.alice, bot.fake.dm(bot.fake.alice), "What is a lamp?")
+    assert (await bot.fake.reply_to(asked)).content.startswith("You asked: What is a lamp?")
+
+
+async def test_what_is_not_said_to_it_is_left_alone(bot: Bot):
+    fake = bot.fake
+    await fake.say(fake.alice, fake.general, "What is a lamp?")
+    await fake.say(fake.alice, fake.general, f"{fake.bob.mention} what is a lamp?")
+    last = await fake.say(fake.alice, fake.general, "And this?", mention_bot=True)
+    await fake.reply_to(last)
+    assert [q.text for q in bot.fireside.asked] == ["And this?"]
+
+
+async def test_a_reply_chain_is_the_history(bot: Bot):
+    fake = bot.fake
+    first = await fake.say(fake.alice, fake.general, "What is a lamp?", mention_bot=True)
+    answer = await fake.reply_to(first)
+    await fake.say(fake.bob, fake.general, "Something else.")
+    second = await fake.say(fake.alice, fake.general, "And its oil?", reply_to=answer)
+    await fake.reply_to(second)
+    turns = bot.fireside.asked[1].history
+    assert [(t.role, t.content) for t in turns] == [
+        ("user", "What is a lamp?"),
+        ("assistant", "You asked: What is a lamp?"),
+    ]
+
+
+async def test_a_thread_that_it_takes_part_in_goes_on_without_a_mention(bot: Bot):
+    fake = bot.fake
+    thread = await fake.start_thread(fake.alice, fake.general, "Lamps")
+    unasked = await fake.say(fake.alice, thread, "Only thinking aloud.")
+    first = await fake.say(fake.alice, thread, "What is a lamp?", mention_bot=True)
+    await fake.reply_to(first)
+    second = await fake.say(fake.alice, thread, "And its oil?")
+    assert "And its oil?" in (await fake.reply_to(second)).content
+    assert unasked.content not in [q.text for q in bot.fireside.asked]
+    said = [t.content for t in bot.fireside.asked[1].history]
+    assert said == ["Only thinking aloud.", "What is a lamp?", "You asked: What is a lamp?"]
+
+
+async def test_in_a_thread_two_people_are_kept_apart(bot: Bot):
+    fake = bot.fake
+    thread = await fake.start_thread(fake.alice, fake.general, "Lamps")
+    await fake.reply_to(await fake.say(fake.alice, thread, "What is a lamp?", mention_bot=True))
+    await fake.reply_to(await fake.say(fake.bob, thread, "What is a rope?", mention_bot=True))
+    await fake.reply_to(await fake.say(fake.alice, thread, "And its oil?"))
+    said = [t.content for t in bot.fireside.asked[2].history]
+    assert said == ["What is a lamp?", "You asked: What is a lamp?"]
+
+
+async def test_in_a_thread_what_is_said_to_somebody_else_is_left_alone(bot: Bot):
+    fake = bot.fake
+    thread = await fake.start_thread(fake.alice, fake.general, "Lamps")
+    await fake.reply_to(await fake.say(fake.alice, thread, "What is a lamp?", mention_bot=True))
+    theirs = await fake.say(
+        fake.bob,
+        thread,
+        "I like lamps, and this is no question to anyone but Alice.",
+        reply_to=fake.messages(thread)[0],
+    )
+    await fake.say(fake.alice, thread, f"{fake.bob.mention} what do you think?")
+    await fake.reply_to(await fake.say(fake.alice, thread, "And its oil?"))
+    assert theirs.content not in [q.text for q in bot.fireside.asked]
+    assert len(bot.fireside.asked) == 2
+
+
+async def test_a_bare_mention_under_what_somebody_said_asks_about_that(bot: Bot):
+    fake = bot.fake
+    said = await fake.say(fake.bob, fake.general, "Lamps are overrated.")
+    await fake.reply_to(await fake.say(fake.alice, fake.general, "", reply_to=said, mention_bot=True))
+    assert bot.fireside.asked[0].text == "Lamps are overrated."
+
+
+async def test_other_bots_and_webhooks_are_ignored_unless_allowed(bot: Bot):
+    fake = bot.fake
+    robot = fake.user("robot", bot=True)
+    fake.join(fake.guild, robot)
+    await fake.say(robot, fake.general, "Are you a lamp?", mention_bot=True)
+    await fake.say_by_webhook(fake.general, "hook", f"{fake.bot.mention} Are you a lamp?")
+    await fake.reply_to(await fake.say(fake.alice, fake.general, "What is a lamp?", mention_bot=True))
+    assert [q.text for q in bot.fireside.asked] == ["What is a lamp?"]
+    await bot.store.change_place("discord", fake.guild.id, other_bots=True)
+    await fake.reply_to(await fake.say(robot, fake.general, "And now?", mention_bot=True))
+
+
+async def test_the_model_s_text_comes_by_edits_of_one_message(fake: FakeDiscord, tmp_path: Path):
+    async with running(fake, Scripted(pieces=("One.", " Two.")), tmp_path) as bot:
+        asked = await fake.say(fake.alice, fake.general, "What is a lamp?", mention_bot=True)
+        await fake.reply_to(asked, done=lambda m: m.content == "One. …")
+        bot.fireside.next_piece.release()
+        await fake.reply_to(asked, done=lambda m: "Two." in m.content)
+        bot.fireside.next_piece.release()
+        answer = await fake.reply_to(asked, done=lambda m: m.components)
+        assert answer.content.startswith("You asked: What is a lamp?")
+        assert len(fake.messages(fake.general, author=fake.bot)) == 1
+        assert len(answer.edits) == 3
+
+
+async def test_a_question_that_is_edited_while_it_waits_is_answered_as_it_then_stands(bot: Bot):
+    fake = bot.fake
+    bot.fireside.gate.clear()
+    asked = await fake.say(fake.alice, fake.general, "What is a lmap?", mention_bot=True)
+    await fake.until(lambda: bot.fireside.asked)
+    await fake.edit(asked, f"{fake.bot.mention} What is a lamp?")
+    await fake.until(lambda: len(bot.fireside.asked) == 2)
+    bot.fireside.gate.set()
+    assert "What is a lamp?" in (await fake.reply_to(asked)).content
+    assert len(fake.messages(fake.general, author=fake.bot)) == 1
+
+
+async def test_a_question_that_is_deleted_while_it_waits_gets_no_reply(bot: Bot):
+    fake = bot.fake
+    bot.fireside.gate.clear()
+    asked = await fake.say(fake.alice, fake.general, "What is a lamp?", mention_bot=True)
+    await fake.until(lambda: bot.fireside.asked)
+    await fake.delete(asked)
+    await fake.until(lambda: not bot.client._pending)
+    bot.fireside.gate.set()
+    assert not fake.messages(fake.general, author=fake.bot)
+
+
+async def test_the_disclosure_is_shown_on_first_contact_in_a_channel_and_not_again(bot: Bot):
+    fake = bot.fake
+    disclosure = bot.fireside.card.disclosure
+    first = await fake.reply_to(await fake.say(fake.alice, fake.general, "One?", mention_bot=True))
+    second = await fake.reply_to(await fake.say(fake.alice, fake.general, "Two?", mention_bot=True))
+    assert disclosure in first.content
+    assert disclosure not in second.content
+
+
+async def test_a_message_that_comes_twice_is_answered_once(bot: Bot):
+    fake = bot.fake
+    asked = await fake.say(fake.alice, fake.general, "What is a lamp?", mention_bot=True)
+    await fake.posted(asked)
+    await fake.reply_to(await fake.say(fake.alice, fake.general, "And its oil?", mention_bot=True))
+    assert [q.text for q in bot.fireside.asked] == ["What is a lamp?", "And its oil?"]
+
+
+async def test_no_message_is_answered_twice_by_a_process_that_was_started_anew(fake: FakeDiscord, tmp_path: Path):
+    async with running(fake, Scripted(), tmp_path):
+        asked = await fake.say(fake.alice, fake.general, "What is a lamp?", mention_bot=True)
+        await fake.reply_to(asked)
+    async with running(fake, Scripted(), tmp_path) as bot:
+        await fake.posted(asked)
+        await fake.reply_to(await fake.say(fake.alice, fake.general, "And its oil?", mention_bot=True))
+        assert [q.text for q in bot.fireside.asked] == ["And its oil?"]
+
+
+async def test_what_a_killed_process_left_behind_is_answered_by_the_next(fake: FakeDiscord, tmp_path: Path):
+    asked = await fake.say(fake.alice, fake.general, "What is a lamp?", mention_bot=True)
+    store = await Store.open(tmp_path / FILE)
+    assert await store.first_sight("discord", asked.id, fake.general.id)
+    await store.close()
+    async with running(fake, Scripted(), tmp_path):
+        assert "What is a lamp?" in (await fake.reply_to(asked)).content
+
+
+async def test_what_a_killed_process_had_half_written_is_finished_by_the_next(fake: FakeDiscord, tmp_path: Path):
+    asked = await fake.say(fake.alice, fake.general, "What is a lamp?", mention_bot=True)
+    half = fake.message(fake.general, fake.bot, "A lamp is …", type=19, reply_to=asked)
+    half.reference = {"message_id": asked.id, "channel_id": fake.general.id, "guild_id": fake.guild.id}
+    store = await Store.open(tmp_path / FILE)
+    assert await store.first_sight("discord", asked.id, fake.general.id)
+    await store.close()
+    async with running(fake, Scripted(), tmp_path):
+        await fake.until(lambda: half.content.startswith("You asked: What is a lamp?"))
+    assert fake.messages(fake.general, author=fake.bot) == [half]
+
+
+async def test_where_it_may_not_read_the_past_it_answers_without_a_reply(bot: Bot):
+    fake = bot.fake
+    await fake.permit(fake.general, fake.bot, deny=Permission.READ_MESSAGE_HISTORY)
+    asked = await fake.say(fake.alice, fake.general, "What is a lamp?", mention_bot=True)
+    answer = await fake.reply_to(asked)
+    assert answer.reply_to is None
+
+
+async def test_a_resumed_connection_loses_and_doubles_nothing(bot: Bot):
+    fake = bot.fake
+    await fake.reply_to(await fake.say(fake.alice, fake.general, "One?", mention_bot=True))
+    await fake.reconnect()
+    missed = await fake.say(fake.alice, fake.general, "Two?", mention_bot=True)
+    await fake.resumed()
+    await fake.reply_to(missed)
+    assert [q.text for q in bot.fireside.asked] == ["One?", "Two?"]
+
+
+async def test_a_reply_gets_through_errors_of_the_server_once(bot: Bot):
+    fake = bot.fake
+    fake.fail("POST", "/channels/*/messages", 503, times=1, after=True)
+    asked = await fake.say(fake.alice, fake.general, "What is a lamp?", mention_bot=True)
+    await fake.reply_to(asked)
+    await bot.client.drain(5.0)
+    assert len(fake.messages(fake.general, author=fake.bot)) == 1
+
+
+async def test_a_channel_that_takes_no_message_is_named_in_one_sentence(bot: Bot, caplog: pytest.LogCaptureFixture):
+    fake = bot.fake
+    await fake.permit(fake.general, fake.bot, deny=Permission.SEND_MESSAGES)
+    await fake.say(fake.alice, fake.general, "What is a lamp?", mention_bot=True)
+    await fake.until(lambda: "Can't write in #general" in caplog.text)
+    assert "Send Messages" in caplog.messages[-1]
+
+
+async def test_a_full_queue_says_so_and_a_waiting_question_its_place(fake: FakeDiscord, tmp_path: Path):
+    async with running(fake, Scripted(), tmp_path, waiting=1) as bot:
+        bot.fireside.gate.clear()
+        first = await fake.say(fake.alice, fake.general, "One?", mention_bot=True)
+        await fake.until(lambda: bot.fireside.asked)
+        second = await fake.say(fake.bob, fake.general, "Two?", mention_bot=True)
+        waits = await fake.reply_to(second, done=lambda m: "number 1 in the queue" in m.content)
+        third = await fake.say(fake.olga, fake.general, "Three?", mention_bot=True)
+        assert "Too many are asking" in (await fake.reply_to(third, done=lambda m: m.reply_to is third)).content
+        bot.fireside.gate.set()
+        assert "One?" in (await fake.reply_to(first, done=lambda m: m.reply_to is first)).content
+        await fake.until(lambda: "Two?" in waits.content)
+
+
+async def test_blocked_people_and_channels_get_no_answer(bot: Bot):
+    fake = bot.fake
+    quiet = fake.channel(fake.guild, "quiet")
+    await fake.channel_changed(quiet)
+    settings = {"blocked_channels": (quiet.id,), "blocked_users": (fake.bob.id,)}
+    await bot.store.change_place("discord", fake.guild.id, **settings)
+    await fake.say(fake.alice, quiet, "One?", mention_bot=True)
+    await fake.say(fake.bob, fake.general, "Two?", mention_bot=True)
+    await fake.reply_to(await fake.say(fake.alice, fake.general, "Three?", mention_bot=True))
+    assert [q.text for q in bot.fireside.asked] == ["Three?"]
+
+
+async def test_mentions_only_means_that_a_thread_does_not_go_on(bot: Bot):
+    fake = bot.fake
+    await bot.store.change_place("discord", fake.guild.id, answers="mentions")
+    thread = await fake.start_thread(fake.alice, fake.general, "Lamps")
+    await fake.reply_to(await fake.say(fake.alice, thread, "One?", mention_bot=True))
+    await fake.say(fake.alice, thread, "Two?")
+    await fake.reply_to(await fake.say(fake.alice, thread, "Three?", mention_bot=True))
+    assert [q.text for q in bot.fireside.asked] == ["One?", "Three?"]
+
+
+async def test_commands_are_registered_once_and_not_again_while_they_are_the_same(fake: FakeDiscord, tmp_path: Path):
+    for _ in range(2):
+        async with running(fake, Scripted(), tmp_path):
+            pass
+    assert sum(r.method == "PUT" for r in fake.requests) == 1
+
+
+async def test_without_the_message_content_intent_mentions_and_dms_are_answered(tmp_path: Path):
+    async with FakeDiscord(privileged=()) as fake, running(fake, Scripted(), tmp_path, content=False):
+        await fake.reply_to(await fake.say(fake.alice, fake.general, "One?", mention_bot=True))
+        await fake.reply_to(await fake.say(fake.alice, fake.dm(fake.alice), "Two?"))
