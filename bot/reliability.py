@@ -14,7 +14,9 @@ from persona.pipeline import Fireside, why_uncalibrated
 
 SCORES = "scores.json"
 PICTURE = "reliability.png"
-BUNDLED = Path(__file__).parent.parent / "docs"
+# What came along: in the wheel beside this file, in a checkout where the README has it from.
+_PACKAGED = Path(__file__).parent / "data"
+BUNDLED = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "docs"
 _SHOWN = (
     "false answers, all unanswerables",
     "false answers, near-misses",

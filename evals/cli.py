@@ -158,6 +158,8 @@ def _show(folder: Path, main: str, save_to: Path | None, readme: Path | None) ->
     out.print(f"Run {folder.name}. `fireside eval report {folder.name}` shows every failed case.")
     if save_to is not None:
         save(loaded.results, save_to)
+    if main == LINE and not loaded.info.suites and loaded.info.limit is None:
+        scorecard.save(folder, loaded, found, beside)  # the bots show the latest whole run
     if readme is not None:
         scorecard.write(readme, loaded, found, beside)
 

@@ -77,13 +77,22 @@ def render(made: Mapping[str, Any]) -> str:
 
 def write(readme: Path, run: Run, figures: Sequence[Figure], beside: Mapping[str, Sequence[Figure]]) -> None:
     """Replaces the table in a README, and writes scores and plots beside it; InputError if the marks are missing."""
-    made = scores(run, figures, beside)
-    _replace(readme, BEGIN, END, render(made))
-    _save(readme.parent / SCORES, made)
-    found = plots.answers(run.results)
-    subtitle = f"{found.asked} questions of {run.info.split}, threshold {run.info.threshold:.2f}, {run.info.risk}"
+    _replace(readme, BEGIN, END, render(scores(run, figures, beside)))
+    save(readme.parent / SCORES.parent, run, figures, beside)
+    found, subtitle = _pictured(run)
     plots.risk_coverage_png(found, run.info.threshold, subtitle, readme.parent / "docs" / "risk-coverage.png")
-    plots.reliability_png(found, subtitle, readme.parent / "docs" / "reliability.png")
+
+
+def save(folder: Path, run: Run, figures: Sequence[Figure], beside: Mapping[str, Sequence[Figure]]) -> None:
+    """Writes a run's scores and their picture into a folder: what the bots show of it (`/reliability`)."""
+    _save(folder / SCORES.name, scores(run, figures, beside))
+    found, subtitle = _pictured(run)
+    plots.reliability_png(found, subtitle, folder / "reliability.png")
+
+
+def _pictured(run: Run) -> tuple[plots.Answers, str]:
+    found = plots.answers(run.results)
+    return found, f"{found.asked} questions of {run.info.split}, threshold {run.info.threshold:.2f}, {run.info.risk}"
 
 
 def render_external(made: Mapping[str, Mapping[str, Any]]) -> str:

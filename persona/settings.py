@@ -84,6 +84,8 @@ class Settings(BaseSettings):
     model_url: Web | None = None
     discord_api_url: Web | None = None
     discord_gateway_url: Annotated[str, _url("ws", "wss")] | None = None
+    discord_sharded: bool = False
+    retention_days: int = Field(default=90, ge=1, le=3650)
     slack_api_url: Annotated[Web, AfterValidator(_ends_in_slash)] | None = None
     test_model: str | None = None
 

@@ -77,7 +77,7 @@ async def connected(
             return FiresideError(f"The bot {how}: {lines[-1] if lines else 'it said nothing'}")
 
         try:
-            with _in_a_sentence():
+            with in_a_sentence():
                 await fake.until(lambda: process.returncode is not None or fake.gateway.ready, START_SECONDS)
             if process.returncode is not None:
                 raise failed("does not start")
@@ -100,7 +100,7 @@ async def connected(
 
 
 @contextlib.contextmanager
-def _in_a_sentence() -> Generator[None]:
+def in_a_sentence() -> Generator[None]:
     """The fake says by an AssertionError that something never came, with the requests until then in further lines."""
     try:
         yield
@@ -263,7 +263,7 @@ async def converse(fake: FakeDiscord, tell: Tell, quiet: float = QUIET) -> None:
     """The conversation, with a bot that is connected. FiresideError if it doesn't go as it should."""
     stage = Stage(fake, tell, quiet)
     alice, bob, general = fake.alice, fake.bob, fake.general
-    with _in_a_sentence():
+    with in_a_sentence():
         answer = await stage.say(alice, general, "Why is reliability the biggest obstacle for neural networks?")
         unknown = await stage.say(bob, general, "How many GPUs were used to train AlexNet?")
         unclear = await stage.say(bob, general, "Describe the architecture of the model.")

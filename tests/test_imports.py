@@ -62,7 +62,9 @@ def test_no_code_imports_the_tests(path: Path) -> None:
     assert not [found for found in imports(path) if top(found.module) in ("tests", "pytest", "hypothesis")]
 
 
-@pytest.mark.parametrize("library", ["bm25s", "chromadb", "discord", "limits", "llama_cpp", "PIL", "slack_bolt", "sqlalchemy"])
+@pytest.mark.parametrize(
+    "library", ["bm25s", "chromadb", "discord", "limits", "llama_cpp", "PIL", "slack_bolt", "sqlalchemy"]
+)
 def test_one_place_knows(library: str) -> None:
     importers = [p for p in SOURCES if any(top(i.module) == library for i in imports(p))]
     # A module, or a folder made for it: what the library's objects do not leave.

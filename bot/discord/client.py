@@ -554,3 +554,7 @@ def _refusal(settings: PlaceSettings, user: discord.abc.User, channels: set[str]
     ):
         return "I am not to answer you in this server. An admin chooses who may ask with /settings."
     return ""
+
+
+class ShardedClient(FiresideClient, discord.AutoShardedClient):
+    """The same over as many connections as Discord advises: it asks for that from 2,500 servers on."""

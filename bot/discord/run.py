@@ -17,7 +17,7 @@ import yarl
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
-from bot.discord.client import FiresideClient
+from bot.discord.client import FiresideClient, ShardedClient
 from bot.host import Host
 from bot.store import FILE, Store
 from persona.errors import ConfigError, FiresideError, StoreError
@@ -26,7 +26,6 @@ from persona.settings import Settings
 
 log = logging.getLogger("fireside.discord")
 FINISH = 10.0  # seconds that what is in flight may take once the bot is to stop
-KEPT = timedelta(days=90)  # feedback and seen events
 PURGE = 24 * 3600.0  # seconds
 RESTART = 5.0
 PORTAL = "https://discord.com/developers/applications"
@@ -99,9 +98,10 @@ async def serve(
             loop.add_signal_handler(number, stop.set)
     store = await Store.open(settings.data_dir / FILE)
     host = Host(fireside, store, personas=personas)
-    purging = asyncio.create_task(_purge(store))
+    purging = asyncio.create_task(_purge(store, timedelta(days=settings.retention_days)))
+    kind = ShardedClient if settings.discord_sharded else FiresideClient
     try:
-        await keep_running(lambda content: FiresideClient(host, store, settings.data_dir, content=content), token, stop)
+        await keep_running(lambda content: kind(host, store, settings.data_dir, content=content), token, stop)
     finally:
         purging.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -178,10 +178,11 @@ async def _quietly(close: Callable[[], Awaitable[None]]) -> None:
         await close()
 
 
-async def _purge(store: Store) -> None:
+async def _purge(store: Store, kept: timedelta) -> None:
+    """Deletes feedback and seen events that are older than they may be kept, now and once a day."""
     while True:
         try:
-            await store.purge(datetime.now(UTC) - KEPT)
+            await store.purge(datetime.now(UTC) - kept)
         except StoreError as exc:
             log.warning(str(exc))
         await asyncio.sleep(PURGE)

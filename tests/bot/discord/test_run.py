@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bot.commands import Start, app
-from bot.discord.client import FiresideClient
+from bot.discord.client import FiresideClient, ShardedClient
 from bot.discord.doctor import examine_with
 from bot.discord.run import OneLine, check_token, keep_running, point_at
 from bot.host import Host
@@ -44,13 +44,15 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def kept(fake: FakeDiscord, folder: Path, token: str | None = None) -> AsyncIterator[Running]:
+async def kept(
+    fake: FakeDiscord, folder: Path, token: str | None = None, kind: type[FiresideClient] = FiresideClient
+) -> AsyncIterator[Running]:
     point_at(settings(fake))
     store, fireside, stop = await Store.open(folder / FILE), Scripted(), asyncio.Event()
     host = Host(fireside, store)  # type: ignore[arg-type]
 
     def make(content: bool) -> FiresideClient:
-        return FiresideClient(host, store, folder, content=content, pace=PACE, guild_ready_timeout=0.02)
+        return kind(host, store, folder, content=content, pace=PACE, guild_ready_timeout=0.02)
 
     task = asyncio.create_task(keep_running(make, token or fake.token, stop))
     try:
@@ -153,3 +155,16 @@ def test_the_log_has_no_traceback():
     except ValueError as exc:
         record = logging.LogRecord("x", logging.ERROR, "", 0, "It broke.", (), (type(exc), exc, exc.__traceback__))
     assert OneLine("%(message)s").format(record) == "It broke.\n  ValueError: a lamp"
+
+
+async def test_sharded_it_answers_over_every_connection(tmp_path: Path):
+    async with FakeDiscord(shards=2) as fake, kept(fake, tmp_path, kind=ShardedClient) as running:
+        await fake.ready(shards=2)
+        other = fake.new_guild("elsewhere", fake.alice)
+        fake.join(other, fake.bob)
+        there = await fake.add_channel(other, "talks")
+        await fake.invite_bot(other)
+        for channel in (fake.general, there):
+            await fake.reply_to(await fake.say(fake.alice, channel, "What is it?", mention_bot=True))
+        assert [q.text for q in running.fireside.asked] == ["What is it?"] * 2
+        assert len(fake.identifies) == 2
