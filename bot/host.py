@@ -22,7 +22,7 @@ from persona.types import Question, Reply, ScoredCitation
 
 log = logging.getLogger(__name__)
 
-WAITING = 32
+WAITING = 256  # a busy minute of a large server; each of them is told its place
 MODEL_AT_ONCE = 8  # a chat model writes for several at once; retrieval has one worker
 _MOST_QUOTES = 50
 

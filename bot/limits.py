@@ -21,7 +21,7 @@ class Limits:
         self,
         per_user: str = "12/minute",
         per_channel: str = "40/minute",
-        overall: str = "200/minute",
+        overall: str = "600/minute",
         clock: Clock = time.monotonic,
     ) -> None:
         """`clock` gives seconds; ValueError if a limit can't be read."""

@@ -373,6 +373,7 @@ class Fireside:
         forms = {stem(w): w for w in reversed(words(span.search)) if w not in STOPWORDS and w.isalpha()}
         rare = sorted(forms, key=lambda t: -self.retriever.lexical.idf(t))[:_SENSE_WORDS]
         about = ", ".join(forms[t] for t in sorted(rare, key=lambda t: words(span.search).index(forms[t])))
+        about = about or shorten(span.search, _SENSE_CHARACTERS // 2, placeholder="…")  # all its words are common ones
         at = clock(sentence.start)
         return f"{about} ({talk}{', ' + at if at else ''})"
 
