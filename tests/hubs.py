@@ -125,9 +125,9 @@ class StandInHub:
         cut = self.drop_after if self.drop_after is not None else self.stall_after
         self.drop_after = None
         sent = body if cut is None else body[:cut]
+        self.served += len(sent)  # before it is sent: who has read it all may look at once
         handler.wfile.write(sent)
         handler.wfile.flush()
-        self.served += len(sent)
         if self.stall_after is not None:
             self._closing.wait()
         return None

@@ -278,9 +278,10 @@ def test_a_report_dressed_as_a_quotation_is_cut(corpus: Corpus) -> None:
     assert not verify(Draft((claim(f"“{made.quote}”", 0),), (made,)), corpus).claims
 
 
-def test_a_paraphrase_may_not_quote(corpus: Corpus) -> None:
+def test_a_paraphrase_may_hold_a_proved_quotation_and_no_other(corpus: Corpus) -> None:
     made = citation(corpus, REAL, "Ilya Sutskever")
-    assert not verify(Draft((claim(f"I said “{REAL}”", 0, kind="paraphrased"),), (made,)), corpus).claims
+    assert verify(Draft((claim(f"I said “{REAL}”", 0, kind="paraphrased"),), (made,)), corpus).claims
+    assert not verify(Draft((claim("I said “a million seconds”", 0, kind="paraphrased"),), (made,)), corpus).claims
 
 
 def test_text_without_quotation_marks_needs_no_citation(corpus: Corpus) -> None:
