@@ -107,11 +107,11 @@ def _row(
 
 
 def figures(results: Sequence[Result]) -> tuple[Figure, ...]:
-    """Right of the answerable questions, and answered of the unanswerable ones and of the near-misses."""
+    """Right of the answerable questions; not withheld of the unanswerable ones, and of the near-misses among them."""
     kinds = {
         "right, of answerable": [r for r in results if r.case.suite == "answerable"],
-        "false answers, unanswerable": [r for r in results if r.case.unanswerable],
-        "false answers, near-miss": [r for r in results if r.case.unanswerable and r.case.suite == "near_miss"],
+        "answered or asked back, unanswerable": [r for r in results if r.case.unanswerable],
+        "answered or asked back, near-miss": [r for r in results if r.case.unanswerable and r.case.suite == "near_miss"],
     }
     return tuple(
         Figure(name, sum(r.outcome == ("right" if name.startswith("right") else "wrong") for r in of), len(of))

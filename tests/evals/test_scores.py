@@ -12,13 +12,17 @@ from evals import store
 from evals.bench import Bench, twins
 from evals.cases import load_cases, suites_of
 from evals.scorecard import (
+    ABLATION,
     BEGIN,
+    BEGIN_ABLATION,
     BEGIN_EXTERNAL,
     END,
+    END_ABLATION,
     END_EXTERNAL,
     EXTERNAL,
     SCORES,
     render,
+    render_ablation,
     render_external,
     section,
 )
@@ -60,3 +64,8 @@ def test_the_scores_are_those_of_today(scores: dict[str, Any], fireside: Firesid
     assert (today.cases, today.config) == (made["cases"], made["config"]), STALE
     again = {c.id: bench.ask(c).outcome for c in chosen[::EVERY] if c.suite != "poisoned"}
     assert again == {id_: scores["outcomes"][id_] for id_ in again}, STALE
+
+
+def test_the_readme_shows_the_last_ablation() -> None:
+    made = json.loads((ROOT / ABLATION).read_text(encoding="utf-8"))["variants"]
+    assert section(ROOT / "README.md", BEGIN_ABLATION, END_ABLATION) == render_ablation(made)
