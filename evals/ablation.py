@@ -111,7 +111,9 @@ def figures(results: Sequence[Result]) -> tuple[Figure, ...]:
     kinds = {
         "right, of answerable": [r for r in results if r.case.suite == "answerable"],
         "answered or asked back, unanswerable": [r for r in results if r.case.unanswerable],
-        "answered or asked back, near-miss": [r for r in results if r.case.unanswerable and r.case.suite == "near_miss"],
+        "answered or asked back, near-miss": [
+            r for r in results if r.case.unanswerable and r.case.suite == "near_miss"
+        ],
     }
     return tuple(
         Figure(name, sum(r.outcome == ("right" if name.startswith("right") else "wrong") for r in of), len(of))
