@@ -22,7 +22,7 @@ from persona.llama import LlamaEmbedder, LlamaJudge
 from persona.pipeline import Fireside
 
 # The same examples in every run: a red test is a changed line, not a lucky draw. No deadline: the machine may be busy.
-settings.register_profile("fireside", derandomize=True, deadline=None, database=None)
+settings.register_profile("fireside", max_examples=40, derandomize=True, deadline=None, database=None)
 settings.load_profile("fireside")
 
 _OPENS_SOCKETS = ("allow_hosts", "enable_socket")
