@@ -10,7 +10,7 @@ chat: $(VENV)/.run
 	@$(BIN)/fireside chat
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 check: lint test
 

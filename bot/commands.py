@@ -215,7 +215,7 @@ def index(
             )
         target.wipe()
     with progress_bar() as progress:
-        done = build(corpus, target, LlamaEmbedder(), progress)
+        done = build(corpus, target, LlamaEmbedder(threads=settings.threads), progress)
     took = time.perf_counter() - begun
     if done.added or done.dropped:
         what = f"{done.added:,} rows added, {done.dropped:,} dropped, {done.kept:,} kept, in {took:.1f} s"

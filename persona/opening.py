@@ -34,7 +34,7 @@ def open_fireside(
     card = load_card(settings.persona)
     index = open_index(settings, card)
     # Two pools of threads that spin on the same cores slow each other tenfold: beside a chat model one thread reads.
-    threads = 1 if speaks_here(settings) else None
+    threads = 1 if speaks_here(settings) else settings.threads
     with ThreadPoolExecutor(max_workers=3) as beside:
         # llama.cpp loads without the interpreter's lock. Chroma's import and the corpus both need it: one after the other.
         speaking = beside.submit(_chat_model, settings)

@@ -8,11 +8,13 @@ them).
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import pytest_socket
+from filelock import FileLock
 from hypothesis import settings
 
 from persona.card import Card, load_card
@@ -24,6 +26,9 @@ from persona.pipeline import Fireside
 # The same examples in every run: a red test is a changed line, not a lucky draw. No deadline: the machine may be busy.
 settings.register_profile("fireside", max_examples=40, derandomize=True, deadline=None, database=None)
 settings.load_profile("fireside")
+
+# Beside other workers of pytest-xdist one thread each: two pools that spin on the same cores slow each other tenfold.
+THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else None
 
 _OPENS_SOCKETS = ("allow_hosts", "enable_socket")
 
@@ -39,14 +44,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """No test touches the user's own index, store or models."""
-    before = os.environ.get("FIRESIDE_DATA_DIR")
     folder = tmp_path_factory.mktemp("fireside")
-    os.environ["FIRESIDE_DATA_DIR"] = str(folder)
-    yield folder
-    if before is None:
-        del os.environ["FIRESIDE_DATA_DIR"]
-    else:
-        os.environ["FIRESIDE_DATA_DIR"] = before
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("FIRESIDE_DATA_DIR", str(folder))
+        if THREADS:  # in the processes that tests start, too
+            environment.setenv("FIRESIDE_THREADS", str(THREADS))
+        yield folder
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +67,7 @@ def corpus(card: Card) -> Corpus:
 @pytest.fixture(scope="session")
 def embedder() -> Iterator[LlamaEmbedder]:
     """The bundled weights, in llama.cpp."""
-    made = LlamaEmbedder()
+    made = LlamaEmbedder(threads=THREADS)
     yield made
     made.close()
 
@@ -72,15 +75,27 @@ def embedder() -> Iterator[LlamaEmbedder]:
 @pytest.fixture(scope="session")
 def judge() -> Iterator[LlamaJudge]:
     """The bundled judge, in llama.cpp."""
-    made = LlamaJudge()
+    made = LlamaJudge(threads=THREADS)
     yield made
     made.close()
 
 
 @pytest.fixture(scope="session")
-def data_dir(_home: Path, card: Card, corpus: Corpus, embedder: LlamaEmbedder) -> Path:
-    """A data folder with the bundled persona's index in it."""
-    PassageIndex(card.id, folder=_home / "index" / card.id).build(corpus, embedder)
+def data_dir(_home: Path, card: Card, corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with the bundled persona's index in it. The first worker that needs it builds it for all, with all
+    cores: the others mostly wait for it."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    built = shared / "index"
+    with FileLock(shared / "index.lock"):
+        if not built.exists():
+            unfinished = shared / "index.unfinished"
+            embedder = LlamaEmbedder()
+            PassageIndex(card.id, folder=unfinished / card.id).build(corpus, embedder)
+            embedder.close()
+            unfinished.rename(built)
+    shutil.copytree(built, _home / "index", dirs_exist_ok=True)
     return _home
 
 

@@ -13,7 +13,6 @@ the final [SEP] of a truncated text, which the high-level `Llama.embed()` drops.
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
+from persona.cores import usable
 from persona.errors import ModelError
 from persona.llama.runtime import start_llama
 from persona.types import Judgement, Reading, TokenVectors
@@ -170,7 +170,7 @@ class LlamaEmbedder:
     """
 
     def __init__(self, path: Path = EMBEDDING_MODEL, *, threads: int | None = None) -> None:
-        own = threads or max(1, min(4, (os.cpu_count() or 2) - 1))
+        own = threads or max(1, min(4, usable() - 1))
         sha256 = EMBEDDING_SHA256 if path == EMBEDDING_MODEL else None
         self._lock = threading.Lock()
         self._reading = threading.Lock()
@@ -255,7 +255,7 @@ class LlamaJudge:
     verdict at [CLS], and where the answer begins and ends; [CLS] itself stands for "nowhere". Calls are serialised."""
 
     def __init__(self, path: Path = JUDGE_MODEL, head: Path = JUDGE_HEAD, *, threads: int | None = None) -> None:
-        own = threads or max(1, min(4, (os.cpu_count() or 2) - 1))
+        own = threads or max(1, min(4, usable() - 1))
         self._lock = threading.Lock()
         self._encoder = Encoder(path, JUDGE_SHA256 if path == JUDGE_MODEL else None, pooled=False, threads=own)
         try:

@@ -15,7 +15,6 @@ import asyncio
 import codecs
 import ctypes
 import itertools
-import os
 import threading
 import time
 import weakref
@@ -29,6 +28,7 @@ from typing import Any, Literal, NamedTuple
 import llama_cpp
 import numpy as np
 
+from persona.cores import usable
 from persona.errors import BusyError, ConfigError, DeadlineError, ModelError, TooLongError
 from persona.llama.grammar import Grammar, Grammars
 from persona.llama.runtime import start_llama
@@ -217,7 +217,7 @@ class Engine:
         self._rolls_back = not (
             llama_cpp.llama_model_is_recurrent(self._model) or llama_cpp.llama_model_is_hybrid(self._model)
         )
-        threads = options.threads or max(1, (os.cpu_count() or 2) - 1)
+        threads = options.threads or max(1, usable() - 1)
         made = llama_cpp.llama_context_default_params()
         made.n_ctx = options.context
         made.n_batch = made.n_ubatch = min(options.batch, options.context)

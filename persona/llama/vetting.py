@@ -25,6 +25,7 @@ from typing import Any, NamedTuple, cast
 
 import llama_cpp
 
+from persona.cores import usable
 from persona.errors import ModelError
 from persona.hub import shown_bytes
 from persona.llama.runtime import start_llama
@@ -421,7 +422,7 @@ def _devices() -> Generator[Device]:
 
 def measure(facts: ModelFacts, *, prompt: int = 256, writing: int = 32, threads: int | None = None) -> Speed:
     """Loads the model, reads a prompt of so many tokens and writes so many; ModelError where memory is short."""
-    own = threads or max(1, (os.cpu_count() or 2) - 1)
+    own = threads or max(1, usable() - 1)
     gpu = bool(llama_cpp.llama_supports_gpu_offload())
     with ExitStack() as stack:
         model = stack.enter_context(_model(facts.path, facts.architecture, weights=True))
