@@ -1,16 +1,19 @@
-"""How replies and citations read as plain text: shared by every place that shows them."""
+"""What replies and citations consist of, and how they read as plain text: shared by every place that shows them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from persona.types import Citation, Reply
+from persona.types import Citation, Claim, Reply
+from persona.verification import as_reported
 from persona.voices import clock
 
 
 class Source(NamedTuple):
-    """One numbered source; ``how`` is "quoted", "paraphrased", "reported" or "nearest"."""
+    """One numbered source; ``how`` is "quoted", "paraphrased", "reported" (or several: "quoted and paraphrased"), or
+    begins with "nearest"."""
 
     number: int
     how: str
@@ -22,6 +25,42 @@ class Source(NamedTuple):
         return f"[{self.number}] {self.how}: {whence(self.citation)}"
 
 
+class Told(NamedTuple):
+    """Claims of one kind in a row, or what a reply says beside its claims: then `claims` is empty, and `text` says it."""
+
+    claims: tuple[Claim, ...]
+    text: str = ""
+
+    @property
+    def paraphrased(self) -> bool:
+        """Whether a chat model says it in its own words."""
+        return bool(self.claims) and self.claims[0].kind == "paraphrased"
+
+
+def told(reply: Reply) -> Iterator[Told]:
+    """What a reply says: quoted, paraphrased and reported apart."""
+    claimed = " ".join(claim.text for claim in reply.claims)
+    if not claimed or not reply.text.startswith(claimed):
+        yield Told((), reply.text)
+        return
+    for _, some in itertools.groupby(reply.claims, key=lambda claim: claim.kind):
+        yield Told(tuple(some))
+    if rest := reply.text.removeprefix(claimed).strip():
+        yield Told((), rest)
+
+
+def written_by(reply: Reply) -> str:
+    """Who wrote it, where that was a chat model; else empty."""
+    if reply.voice == "quotes":
+        return ""
+    return f"Written by the chat model {reply.model}: quotations are word for word, the rest is in its own words."
+
+
+def words(citation: Citation) -> str:
+    """The words of a citation: the speaker's, or those of a summary, told as a report."""
+    return citation.quote if citation.verbatim else as_reported(citation.quote)
+
+
 def whence(citation: Citation) -> str:
     """Where words come from: speaker and time, title, date, address."""
     at = clock(citation.start)
@@ -31,10 +70,7 @@ def whence(citation: Citation) -> str:
 
 def sources(reply: Reply) -> list[Source]:
     """What a reply rests on, numbered; for an "I don't know", the nearest that was really said."""
-    how = {number: claim.kind for claim in reply.claims for number in claim.citations}
-    cited = [
-        Source(i + 1, how.get(i, "quoted" if c.verbatim else "reported"), c) for i, c in enumerate(reply.citations)
-    ]
+    cited = [Source(i + 1, _used(reply, i) or _how(c), c) for i, c in enumerate(reply.citations)]
     near = [Source(len(cited) + i, f"nearest, {_how(c)}", c) for i, c in enumerate(reply.nearest, 1)]
     return cited + near
 
@@ -69,3 +105,8 @@ def shorten(text: str, length: int) -> str:
 
 def _how(citation: Citation) -> str:
     return "quoted" if citation.verbatim else "reported"
+
+
+def _used(reply: Reply, number: int) -> str:
+    """How the claims use a citation; empty for one that none uses."""
+    return " and ".join(dict.fromkeys(claim.kind for claim in reply.claims if number in claim.citations))

@@ -24,7 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from bot.discord.delivery import BROKEN
+from bot.desk import BROKEN
 from bot.discord.rendering import reading
 from bot.host import FULL, NOT_HERE, TOO_FAST
 from persona.errors import InputError

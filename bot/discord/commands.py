@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import discord
 from discord import app_commands
 
+from bot.administration import Scope
+from bot.desk import ABOUT_THIS, FORGOTTEN, INTERVALS, NO_WORDS, NOBODY_SAID, NOTHING_ASKED
 from bot.discord import rendering
 from bot.discord.delivery import Part, ToInteraction, tell_mistake
-from bot.discord.reading import FORGOTTEN
-from bot.discord.settings import Scope, panel
-from bot.discord.views import NOBODY_SAID, QUOTES, Wanted, quote_part, why
-from bot.host import Asker
-from bot.reliability import places, scorecard
+from bot.discord.settings import panel
+from bot.discord.views import quote_part
+from bot.reliability import Scorecard
+from bot.text import label, one_line
 from persona.errors import InputError
-from persona.pipeline import Fireside
-from persona.types import Question, ScoredCitation
+from persona.types import Question
 
 if TYPE_CHECKING:
     from bot.discord.client import FiresideClient
@@ -30,10 +29,7 @@ log = logging.getLogger("fireside.discord")
 LONGEST = 1500  # characters of a question in a command
 LONGEST_TOPIC = 300
 CHOICES = 25
-INTERVALS = "Cases of a test set that was never tuned on, with 95% intervals."
 CHOICE = 100  # characters
-MENU = "What did he say about this?"
-NOTHING_ASKED = "I have no last answer to you here. Ask something first, or press “Why?” under a reply."
 _SETTLED: dict[str, Any] = {  # what Discord fills in where a command leaves it out
     "type": 1, "nsfw": False, "required": False, "autocomplete": False, "options": [], "choices": [],
     "name_localizations": None, "description_localizations": None, "default_member_permissions": None,
@@ -58,16 +54,6 @@ class Commands:
         self._add_own()
         self._add_rest()
 
-    async def quotes(self, topic: str, wanted: Wanted, asker: Asker) -> list[ScoredCitation]:
-        """The best quotations on a topic; InputError if what is wanted is no longer there."""
-        known = await self._known(asker)
-        try:
-            speaker = known.speakers[wanted.speaker] if wanted.speaker >= 0 else None
-            talk = known.talks[wanted.talk] if wanted.talk >= 0 else None
-        except IndexError:
-            raise InputError("The talks have changed since. Please look it up again.") from None
-        return await self._client.host.quotes(topic, asker, speaker=speaker, talk=talk, limit=QUOTES)
-
     def _add_questions(self) -> None:
         """The commands that look something up."""
         client, tree = self._client, self.tree
@@ -81,10 +67,10 @@ class Commands:
         ) -> None:
             outlet = ToInteraction(interaction, private=private)
             if await client.accept(outlet):
-                channel = interaction.channel_id or 0
-                history = client.memory.turns(interaction.user.id, channel)
+                channel = str(interaction.channel_id)
+                history = client.desk.memory.turns(str(interaction.user.id), channel)
                 asked = Question(text=question, id=str(interaction.id), history=history)
-                await client.respond(asked, client.asker(interaction), outlet, channel=channel, repeat=True)
+                await client.respond(asked, client.asker(interaction), outlet, repeat=True)
 
         @tree.command(name="quote", description="Look up what was really said, word for word.")
         @app_commands.describe(
@@ -105,14 +91,14 @@ class Commands:
             if await client.accept(outlet):
                 await self._show(outlet, topic, speaker, talk)
 
-        @tree.context_menu(name=MENU)
+        @tree.context_menu(name=ABOUT_THIS)
         async def said(interaction: Interaction, message: discord.Message) -> None:
             outlet = ToInteraction(interaction, private=True)
             if not await client.accept(outlet):
                 return
-            text = rendering.one_line(rendering.reading(message.content), LONGEST_TOPIC)
+            text = one_line(rendering.reading(message.content), LONGEST_TOPIC)
             if not text:
-                await outlet.finish([Part("There are no words in that message that I could look up.")])
+                await outlet.say(NO_WORDS)
             else:
                 await self._show(outlet, text)
 
@@ -127,11 +113,9 @@ class Commands:
             outlet = ToInteraction(interaction, private=True)
             if not await client.accept(outlet):
                 return
-            last = client.memory.last(interaction.user.id, interaction.channel_id or 0)
-            if last is None:
-                await outlet.finish([Part(NOTHING_ASKED)])
-            else:
-                await why(client, last, outlet)
+            last = client.desk.memory.last(str(interaction.user.id), str(interaction.channel_id))
+            why = await client.desk.why(last, client.asker(interaction)) if last else NOTHING_ASKED
+            await outlet.say(why)
 
         @tree.command(name="reset", description="Forget our conversation in this channel.")
         async def reset(interaction: Interaction) -> None:
@@ -139,7 +123,8 @@ class Commands:
             marks = interaction.guild_id is None or isinstance(interaction.channel, discord.Thread)
             outlet = ToInteraction(interaction, private=not marks)
             if await client.accept(outlet):
-                client.memory.begin_anew(interaction.user.id, interaction.channel_id or 0, interaction.id)
+                user, channel = str(interaction.user.id), str(interaction.channel_id)
+                client.desk.memory.begin_anew(user, channel, str(interaction.id))
                 await outlet.finish([Part(FORGOTTEN)])
 
         @tree.command(name="forget", description="Delete what I keep of you: your feedback, and our conversations.")
@@ -147,7 +132,7 @@ class Commands:
         async def forget(interaction: Interaction, opt_out: bool | None = None) -> None:
             outlet = ToInteraction(interaction, private=True)
             if await client.accept(outlet):
-                await outlet.finish(_plain(await client.forget(interaction.user.id, opt_out)))
+                await outlet.say(await client.desk.forget(str(interaction.user.id), opt_out))
 
         del why_last, reset, forget
 
@@ -159,7 +144,7 @@ class Commands:
         async def sources(interaction: Interaction) -> None:
             outlet = ToInteraction(interaction, private=True)
             if await client.accept(outlet):
-                serving = await client.host.serving(client.asker(interaction))
+                serving = await client.desk.host.serving(client.asker(interaction))
                 await outlet.finish([Part(text) for text in rendering.sources(serving.corpus.catalog)])
 
         @tree.command(
@@ -168,21 +153,20 @@ class Commands:
         async def reliable(interaction: Interaction) -> None:
             outlet = ToInteraction(interaction, private=True)
             if await client.accept(outlet):
-                serving = await client.host.serving(client.asker(interaction))
-                await outlet.finish([await asyncio.to_thread(_reliability, serving, client.data_dir)])
+                await outlet.finish([_reliability(await client.desk.scorecard(client.asker(interaction)))])
 
         @tree.command(name="help", description="What I am, and what I can do.")
         async def help_(interaction: Interaction) -> None:
             outlet = ToInteraction(interaction, private=True)
             if await client.accept(outlet):
-                await outlet.finish(_plain(client.host.help_text("/")))
+                await outlet.say(client.desk.host.help_text("/"))
 
         @tree.command(name="status", description="Voice, model, threshold, and how busy I am.")
         async def status(interaction: Interaction) -> None:
             outlet = ToInteraction(interaction, private=True)
             if await client.accept(outlet):
                 admin = interaction.permissions.manage_guild
-                await outlet.finish(_plain(await client.host.status_text(client.asker(interaction), admin=admin)))
+                await outlet.say(await client.desk.host.status_text(client.asker(interaction), admin=admin))
 
         @tree.command(name="settings", description="How I behave in this server, or in one channel of it (for admins).")
         @app_commands.describe(channel="Only for this channel.")
@@ -193,7 +177,7 @@ class Commands:
             outlet = ToInteraction(interaction, private=True)
             if not await client.accept(outlet, admins=True) or interaction.guild_id is None:
                 return
-            scope = Scope(interaction.guild_id, channel.id if channel else None)
+            scope = Scope(str(interaction.guild_id), str(channel.id) if channel else None)
             await outlet.finish([await panel(client, scope)])
 
         del sources, reliable, help_, status, settings
@@ -203,45 +187,26 @@ class Commands:
     ) -> None:
         """The first card on a topic, or why there is none."""
         asker = self._client.asker(outlet.interaction)
-        known = await self._known(asker)
-        wanted = Wanted(_place(speaker, known.speakers), _place(talk, known.talks))
-        for name, place, what, names in (
-            (speaker, wanted.speaker, "speaker", known.speakers),
-            (talk, wanted.talk, "talk", known.talks),
-        ):
-            if name and place < 0:
-                await outlet.finish(_plain(f"There is no {what} '{name}' in the talks. There are: {'; '.join(names)}."))
-                return
-        found = await self.quotes(topic, wanted, asker)
+        wanted = (await self._client.desk.known(asker)).wanted(speaker, talk)
+        found = await self._client.desk.quotes(topic, wanted, asker)
         if found:
             await outlet.finish([quote_part(topic, found, 0, wanted.key, private=outlet.private)])
         else:
-            await outlet.finish([Part(NOBODY_SAID)])
-
-    async def _known(self, asker: Asker) -> _Known:
-        corpus = (await self._client.host.serving(asker)).corpus
-        return _Known(list(corpus.speakers), [talk.title for talk in corpus.catalog.talk])
+            await outlet.say(NOBODY_SAID)
 
     async def _topic(self, interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
         """Completes the last word to one that the talks use much."""
         before, space, word = typed.lstrip().rpartition(" ")
-        topics = await self._client.host.topics(self._client.asker(interaction))
+        topics = await self._client.desk.host.topics(self._client.asker(interaction))
         return _choices([f"{before}{space}{topic}" for topic in topics if topic.startswith(word.casefold())])
 
     async def _speaker(self, interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
-        known = await self._known(self._client.asker(interaction))
+        known = await self._client.desk.known(self._client.asker(interaction))
         return _choices([name for name in known.speakers if typed.casefold() in name.casefold()])
 
     async def _talk(self, interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
-        known = await self._known(self._client.asker(interaction))
+        known = await self._client.desk.known(self._client.asker(interaction))
         return _choices([name for name in known.talks if typed.casefold() in name.casefold()])
-
-
-class _Known(NamedTuple):
-    """What a quotation can be looked up by."""
-
-    speakers: list[str]
-    talks: list[str]
 
 
 class _Tree(app_commands.CommandTree[Any]):
@@ -257,7 +222,7 @@ class _Tree(app_commands.CommandTree[Any]):
 
     # The library offers no other place around all of a command.
     async def _call(self, interaction: Interaction) -> None:
-        with self.client.work():
+        with self.client.desk.work():
             await super()._call(interaction)
 
 
@@ -301,15 +266,8 @@ def _settled(command: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _place(name: str | None, known: Sequence[str]) -> int:
-    """The position of what is named in full or in part; −1 for none."""
-    wanted = (name or "").strip().casefold()
-    return next((i for i, k in enumerate(known) if wanted and wanted in k.casefold()), -1)
-
-
-def _reliability(fireside: Fireside, data_dir: Path) -> Part:
+def _reliability(card: Scorecard) -> Part:
     """The scorecard and certificate of what runs, with their picture."""
-    card = scorecard(fireside, places(data_dir))
     text = "\n".join(rendering.neutral(line) for line in (card.certificate, card.differs) if line)
     embeds = [rendering.figures("How often I am wrong", card.rows, INTERVALS)] if card.rows else []
     return Part(text, embeds, files=[_plot(card.picture)] if card.picture else [])
@@ -321,11 +279,7 @@ def _plot(path: Path) -> discord.File:
 
 def _choices(values: Sequence[str]) -> list[app_commands.Choice[str]]:
     return [
-        app_commands.Choice(name=rendering.label(value, CHOICE), value=value)
+        app_commands.Choice(name=label(value, CHOICE), value=value)
         for value in list(dict.fromkeys(values))[:CHOICES]
         if len(value) <= CHOICE
     ]
-
-
-def _plain(text: str) -> list[Part]:
-    return [Part(piece) for piece in rendering.plain(text)]

@@ -11,18 +11,16 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import aiohttp
 import discord
 
-from bot.discord.rendering import neutral, quiet, writing
+from bot.desk import BROKEN
+from bot.discord.rendering import neutral, plain, quiet, writing
 from bot.host import Refused, Update, Waiting, Writing
 from persona.errors import InputError
-from persona.pipeline import Answered
 
 log = logging.getLogger("fireside.discord")
 T = TypeVar("T")
-PACE = 1.0  # seconds between two edits of one message
 TYPING_LASTS = 8.0  # seconds; Discord shows it for ten
 TRIES = 4
 LONGEST_WAIT = 30.0  # seconds that a refused request is waited for
-BROKEN = "Something went wrong on my side, and it was noted. Please ask again."
 NOBODY = discord.AllowedMentions.none()
 UNKNOWN_MESSAGE, ALREADY_ACKNOWLEDGED, NO_HISTORY = 10008, 40060, 160002
 
@@ -58,40 +56,13 @@ class Part(NamedTuple):
 class Outlet(Protocol):
     """Where the reply to one event goes."""
 
-    async def show(self, text: str) -> None:
+    async def show(self, update: Update) -> None:
         """Progress, in place of what was shown before; lost where Discord refuses it."""
         ...
 
     async def finish(self, parts: Sequence[Part]) -> discord.Message | None:
         """The final form; the message that holds the last part, None where it could be put nowhere."""
         ...
-
-
-async def follow(updates: AsyncGenerator[Update], outlet: Outlet, pace: float = PACE) -> Answered | Refused:
-    """Shows what goes on, at most once a `pace`, until the end, which it returns."""
-    newest: list[Update] = []
-
-    async def read() -> Answered | Refused:
-        async with contextlib.aclosing(updates) as parts:
-            async for part in parts:
-                if isinstance(part, Answered | Refused):
-                    return part
-                newest[:] = [part]
-        raise AssertionError("updates without an end")
-
-    reader = asyncio.create_task(read())
-    shown: list[Update] = []
-    try:
-        while not (await asyncio.wait({reader}, timeout=pace))[0]:
-            if newest != shown:
-                shown = list(newest)
-                await outlet.show(progress(*shown))
-        return reader.result()
-    finally:
-        if not reader.done():
-            reader.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await reader
 
 
 def progress(update: Update) -> str:
@@ -164,9 +135,9 @@ class InChannel:
         self._message = message
         self._shown = shown
 
-    async def show(self, text: str) -> None:
+    async def show(self, update: Update) -> None:
         """See Outlet."""
-        part = Part(text)
+        part = Part(progress(update))
         with contextlib.suppress(discord.HTTPException, aiohttp.ClientError, OSError):
             if self._shown is None:
                 self._shown = await self._send(part)
@@ -234,11 +205,11 @@ class ToInteraction:
         except (aiohttp.ClientError, OSError):
             self._expired = True
 
-    async def show(self, text: str) -> None:
+    async def show(self, update: Update) -> None:
         """See Outlet."""
         if not self._expired:
             with contextlib.suppress(discord.HTTPException, aiohttp.ClientError, OSError):
-                await self.interaction.edit_original_response(**Part(text).editing())
+                await self.interaction.edit_original_response(**Part(progress(update)).editing())
 
     async def finish(self, parts: Sequence[Part]) -> discord.Message | None:
         """See Outlet."""
@@ -246,6 +217,10 @@ class ToInteraction:
         for number, part in enumerate(parts):
             last = await self._put(part, first=number == 0)
         return last
+
+    async def say(self, text: str) -> None:
+        """Any text as the final form."""
+        await self.finish([Part(piece) for piece in plain(text)])
 
     async def refuse(self, text: str) -> None:
         """Says why nothing comes, to the person alone."""

@@ -8,14 +8,13 @@ from typing import NamedTuple
 
 import discord
 
+from bot.desk import FORGOTTEN, TURNS
 from bot.discord.rendering import question_of
 from bot.discord.rendering import reading as read
 from persona.types import Turn
 
 CHAIN = 6  # messages that a chain of replies is followed back
 READ_BACK = 30  # messages of a thread or DM that are looked through
-TURNS = 10
-FORGOTTEN = "Forgotten. Ask anew."  # what came before it is no longer read
 
 _EMOJI = re.compile(r"<a?:(\w+):\d+>")
 _MENTION = re.compile(r"<(@!?|@&|#)(\d+)>")
@@ -26,7 +25,7 @@ class Said(NamedTuple):
     """What a reply of ours is remembered by: the text, and for whom (a user's id)."""
 
     text: str
-    user: int
+    user: str
 
 
 Recall = Callable[[int], Said | None]  # by the id of a reply of ours
@@ -126,8 +125,8 @@ def _between(
         if m.author.id == me.id:
             said = recall(m.id)
             to = m.reference.message_id if m.reference else None
-            by = m.interaction_metadata.user.id if m.interaction_metadata else said.user if said else None
-            ours = to in theirs or by == user or m.guild is None
+            by = str(m.interaction_metadata.user.id) if m.interaction_metadata else said.user if said else None
+            ours = to in theirs or by == str(user) or m.guild is None
             if ours and m.content.startswith(FORGOTTEN):
                 break
             if ours:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
 import sys
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
@@ -18,15 +16,12 @@ from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
 from bot.discord.client import FiresideClient, ShardedClient
-from bot.host import Host
-from bot.store import FILE, Store
-from persona.errors import ConfigError, FiresideError, StoreError
+from bot.running import running, until
+from persona.errors import ConfigError, FiresideError
 from persona.pipeline import Fireside
 from persona.settings import Settings
 
 log = logging.getLogger("fireside.discord")
-FINISH = 10.0  # seconds that what is in flight may take once the bot is to stop
-PURGE = 24 * 3600.0  # seconds
 RESTART = 5.0
 PORTAL = "https://discord.com/developers/applications"
 NO_TOKEN = (
@@ -91,25 +86,9 @@ async def serve(
     settings: Settings, fireside: Fireside, token: str, personas: Callable[[str], Fireside] | None = None
 ) -> None:
     """See `run`, in an event loop."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # Windows has none
-            loop.add_signal_handler(number, stop.set)
-    store = await Store.open(settings.data_dir / FILE)
-    host = Host(fireside, store, personas=personas)
-    purging = asyncio.create_task(_purge(store, timedelta(days=settings.retention_days)))
     kind = ShardedClient if settings.discord_sharded else FiresideClient
-    try:
+    async with running(settings, fireside, personas) as (host, store, stop):
         await keep_running(lambda content: kind(host, store, settings.data_dir, content=content), token, stop)
-    finally:
-        purging.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await purging
-        await host.close()
-        await store.close()
-        if fireside.writer is not None:
-            await fireside.writer.model.close()
 
 
 async def keep_running(make: Callable[[bool], FiresideClient], token: str, stop: asyncio.Event) -> None:
@@ -119,7 +98,8 @@ async def keep_running(make: Callable[[bool], FiresideClient], token: str, stop:
     while not stop.is_set():
         client = make(content)
         try:
-            await _until(stop, client, token)
+            task = asyncio.create_task(client.start(token))
+            await until(stop, task, client.desk.drain, lambda client=client: _quietly(client.close))
         except discord.PrivilegedIntentsRequired:
             if not content:
                 raise FiresideError(
@@ -154,38 +134,9 @@ async def keep_running(make: Callable[[bool], FiresideClient], token: str, stop:
             await asyncio.wait_for(stop.wait(), RESTART)
 
 
-async def _until(stop: asyncio.Event, client: FiresideClient, token: str) -> None:
-    """Runs a client until it ends or `stop` is set; then what is in flight is finished."""
-    running = asyncio.create_task(client.start(token))
-    stopping = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not running.done():
-            log.info("Stopping: what is being answered is finished first.")
-            await client.drain(FINISH)
-    finally:
-        stopping.cancel()
-        await _quietly(client.close)
-        if not running.done():
-            running.cancel()
-        await asyncio.wait({running})
-    if not running.cancelled() and (error := running.exception()) is not None and not stop.is_set():
-        raise error
-
-
 async def _quietly(close: Callable[[], Awaitable[None]]) -> None:
     with contextlib.suppress(aiohttp.ClientError, OSError, AttributeError):
         await close()
-
-
-async def _purge(store: Store, kept: timedelta) -> None:
-    """Deletes feedback and seen events that are older than they may be kept, now and once a day."""
-    while True:
-        try:
-            await store.purge(datetime.now(UTC) - kept)
-        except StoreError as exc:
-            log.warning(str(exc))
-        await asyncio.sleep(PURGE)
 
 
 def _reason(exc: Exception) -> str:

@@ -10,57 +10,34 @@ import asyncio
 import io
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import discord
 
 from bot.cards import alt_text, picture
+from bot.desk import GONE, NOBODY_SAID, Exchange, Wanted, exchanged
 from bot.discord import rendering
 from bot.discord.delivery import Part, ToInteraction, body_or_none, deferred
 from bot.discord.reading import said_in
-from bot.discord.settings import change
-from bot.host import Asker, Refused
-from persona.errors import StoreError
+from bot.discord.settings import act
+from bot.text import label
 from persona.followups import options_of
-from persona.types import Question, Reply, ScoredCitation, Turn
+from persona.types import Question, Reply, ScoredCitation
 
 if TYPE_CHECKING:
-    from bot.discord.client import Exchange, FiresideClient
+    from bot.discord.client import FiresideClient
 
 log = logging.getLogger("fireside.discord")
 PREFIX = "fireside"
 COMMENT = "comment"
 LONGEST_COMMENT = 1000
-THANKS = "Thank you: that is kept with the question and the reply, to get better by. /forget deletes it."
-OPTED_OUT = "You asked me to keep nothing of you, so I didn't. `/forget opt_out:False` changes that."
-GONE = "I can no longer read the question that this replied to. Please ask again."
-NOBODY_SAID = "Nothing in the talks is about that. Try other words for it."
-QUOTES = 10
-
-
-class Wanted(NamedTuple):
-    """Whose words are looked for, and in which talk: positions in the lists of both (−1: any)."""
-
-    speaker: int = -1
-    talk: int = -1
-
-    @property
-    def key(self) -> str:
-        """As it stands in the id of a button."""
-        return f"{self.speaker}:{self.talk}"
-
-    @classmethod
-    def read(cls, key: str) -> Self:
-        """What a `key` stands for."""
-        speaker, _, talk = key.partition(":")
-        return cls(int(speaker), int(talk))
 
 
 def reply_view(reply: Reply) -> discord.ui.View:
     """The buttons under a reply: one for each option, and what can be done about any."""
     view = discord.ui.View(timeout=None)
     for number, option in enumerate(reply.options[:10]):
-        view.add_item(_button(f"pick:{number}", rendering.label(option), discord.ButtonStyle.primary, number // 5))
+        view.add_item(_button(f"pick:{number}", label(option), discord.ButtonStyle.primary, number // 5))
     row = 2
     view.add_item(_button("up", None, row=row, emoji="👍"))
     view.add_item(_button("down", None, row=row, emoji="👎"))
@@ -110,105 +87,64 @@ async def route(client: FiresideClient, interaction: discord.Interaction[Any]) -
         case "quote" | "post" | "dark" | "light":
             await _quote(client, interaction, action, value)
         case "set":
-            await change(client, interaction, value)
+            await act(client, interaction, value)
         case _:
             pass
-
-
-async def why(client: FiresideClient, kept: Exchange | None, outlet: ToInteraction) -> None:
-    """Says what stands behind a reply; one from before a restart is made anew for it."""
-    if kept is None:
-        await outlet.finish([Part(GONE)])
-        return
-    outcome = kept.answered or await client.ask(kept.question, client.asker(outlet.interaction))
-    text = outcome.text if isinstance(outcome, Refused) else client.host.why(outcome)
-    await outlet.finish([Part(piece) for piece in rendering.plain(text)])
 
 
 async def _why(client: FiresideClient, interaction: discord.Interaction[Any]) -> None:
     outlet = ToInteraction(interaction, private=True)
     if await client.accept(outlet):
         assert interaction.message is not None
-        await why(client, await client.exchange(interaction.message), outlet)
+        kept = await client.exchange(interaction.message)
+        await outlet.say(await client.desk.why(kept, client.asker(interaction)))
 
 
 async def _again(client: FiresideClient, interaction: discord.Interaction[Any]) -> None:
-    assert interaction.message is not None
-    outlet = ToInteraction(interaction, private=interaction.message.flags.ephemeral)
-    if not await client.accept(outlet):
-        return
-    kept = await client.exchange(interaction.message)
-    if kept is None:
-        await outlet.finish([Part(GONE)])
-        return
-    seed = interaction.id % 2**32
-    await client.respond(
-        kept.question,
-        client.asker(interaction),
-        outlet,
-        channel=interaction.channel_id or 0,
-        seed=seed,
-        repeat=True,
-    )
+    outlet, kept = await _taken_up(client, interaction)
+    if kept is not None:
+        await client.respond(kept.question, client.asker(interaction), outlet, seed=interaction.id % 2**32, repeat=True)
 
 
 async def _pick(client: FiresideClient, interaction: discord.Interaction[Any], number: int) -> None:
-    assert interaction.message is not None
-    outlet = ToInteraction(interaction, private=interaction.message.flags.ephemeral)
-    if not await client.accept(outlet):
-        return
-    kept = await client.exchange(interaction.message)
+    outlet, kept = await _taken_up(client, interaction)
     if kept is None:
-        await outlet.finish([Part(GONE)])
         return
+    assert interaction.message is not None
     said = kept.answered.reply.text if kept.answered else said_in(interaction.message.content)
     options = kept.answered.reply.options if kept.answered else options_of(said)
     label = _label(interaction.message, f"{PREFIX}:pick:{number}")
-    turns = (Turn(role="user", content=kept.question.text), Turn(role="assistant", content=said))
     question = Question(
         text=options[number] if number < len(options) else label,
         id=str(interaction.id),
-        history=(*kept.question.history, *turns),
+        history=(*kept.question.history, *exchanged(kept.question, said)),
     )
-    await client.respond(question, client.asker(interaction), outlet, channel=interaction.channel_id or 0, repeat=True)
+    await client.respond(question, client.asker(interaction), outlet, repeat=True)
+
+
+async def _taken_up(
+    client: FiresideClient, interaction: discord.Interaction[Any]
+) -> tuple[ToInteraction, Exchange | None]:
+    """The outlet of a click under a reply, as private as that, and what was asked; None once the person is told why it goes
+    no further."""
+    assert interaction.message is not None
+    outlet = ToInteraction(interaction, private=interaction.message.flags.ephemeral)
+    if not await client.accept(outlet):
+        return outlet, None
+    kept = await client.exchange(interaction.message)
+    if kept is None:
+        await outlet.say(GONE)
+    return outlet, kept
 
 
 async def _feedback(client: FiresideClient, interaction: discord.Interaction[Any], *, good: bool) -> None:
     outlet = ToInteraction(interaction, private=True)
-    if not await client.accept(outlet):
-        return
-    assert interaction.message is not None
-    kept = await client.exchange(interaction.message)
-    if kept is None:
-        await outlet.finish([Part(GONE)])
-        return
-    asker = client.asker(interaction)
-    outcome = kept.answered or await client.ask(kept.question, asker)
-    if isinstance(outcome, Refused):
-        told = outcome.text
-    else:
-        told = await _keep(client, kept.question, outcome.reply, asker, interaction, good=good)
-    await outlet.finish([Part(rendering.neutral(told))])
-
-
-async def _keep(
-    client: FiresideClient,
-    question: Question,
-    reply: Reply,
-    asker: Asker,
-    interaction: discord.Interaction[Any],
-    *,
-    good: bool,
-) -> str:
-    """Keeps what a person thinks of a reply; what to tell them."""
-    assert interaction.message is not None
-    number, comment = str(interaction.message.id), _comment(interaction)
-    try:
-        kept = await client.host.feedback(question, reply, asker, number, good=good, comment=comment)
-    except StoreError as exc:
-        log.warning(str(exc))
-        return "Your feedback could not be kept. Please try again later."
-    return THANKS if kept else OPTED_OUT
+    if await client.accept(outlet):
+        assert interaction.message is not None
+        kept = await client.exchange(interaction.message)
+        number, comment = str(interaction.message.id), _comment(interaction)
+        asker = client.asker(interaction)
+        await outlet.say(await client.desk.feedback(kept, asker, number, good=good, comment=comment))
 
 
 async def _quote(client: FiresideClient, interaction: discord.Interaction[Any], action: str, value: str) -> None:
@@ -223,7 +159,7 @@ async def _quote(client: FiresideClient, interaction: discord.Interaction[Any], 
     outlet = ToInteraction(interaction, private=private and action != "post")
     if action != "quote" and not await client.accept(outlet):
         return
-    found = await client.commands.quotes(topic, Wanted.read(filters), client.asker(interaction)) if topic else []
+    found = await client.desk.quotes(topic, Wanted.read(filters), client.asker(interaction)) if topic else []
     if not found or topic is None:
         await outlet.finish([Part(NOBODY_SAID if topic else GONE)])
         return

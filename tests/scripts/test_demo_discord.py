@@ -12,8 +12,9 @@ from persona.errors import FiresideError
 from persona.types import Question, Reason, Reply
 from scripts.bench_discord import Asked, Figures, Sizes, first_typing, measure, outcomes, questions, shown, verdicts
 from scripts.demo_discord import connected, converse, scratch
-from tests.bot.discord.running import Script, Scripted, echo, running
+from tests.bot.discord.running import running
 from tests.bot.replies import reply
+from tests.bot.scripted import Script, Scripted, echo
 from tests.discord_fake import FakeDiscord
 from tests.discord_fake.world import State
 

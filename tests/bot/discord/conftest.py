@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.bot.discord.running import Bot, Scripted, running
+from tests.bot.discord.running import Bot, running
+from tests.bot.scripted import Scripted
 from tests.discord_fake import FakeDiscord
 
 

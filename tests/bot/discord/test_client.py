@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from bot.store import FILE, Store
-from tests.bot.discord.running import Bot, Scripted, running
+from tests.bot.discord.running import Bot, running
+from tests.bot.scripted import Scripted
 from tests.discord_fake import FakeDiscord, Permission
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -220,7 +221,7 @@ async def test_a_reply_gets_through_errors_of_the_server_once(bot: Bot):
     fake.fail("POST", "/channels/*/messages", 503, times=1, after=True)
     asked = await fake.say(fake.alice, fake.general, "What is a lamp?", mention_bot=True)
     await fake.reply_to(asked)
-    await bot.client.drain(5.0)
+    await bot.client.desk.drain(5.0)
     assert len(fake.messages(fake.general, author=fake.bot)) == 1
 
 

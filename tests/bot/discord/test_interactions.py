@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.discord.commands import MENU
-from tests.bot.discord.running import Bot, Scripted, asks_back, running
+from bot.desk import ABOUT_THIS
+from tests.bot.discord.running import Bot, running
+from tests.bot.scripted import Scripted, asks_back
 from tests.discord_fake import FakeDiscord, NotOffered
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -236,7 +237,7 @@ async def test_who_opted_out_leaves_no_feedback(bot: Bot):
 async def test_the_message_menu_looks_up_what_was_said_about_a_message(bot: Bot):
     fake = bot.fake
     said = await fake.say(fake.bob, fake.general, "Lamps are overrated.")
-    card = await (await fake.context_menu(fake.alice, said, MENU)).reply()
+    card = await (await fake.context_menu(fake.alice, said, ABOUT_THIS)).reply()
     assert card.ephemeral
     assert card.content == "> Lamps are overrated."
 
@@ -276,7 +277,7 @@ async def test_a_channel_has_settings_of_its_own(bot: Bot):
 async def test_only_certified_risks_are_offered_and_taken(bot: Bot):
     fake = bot.fake
     panel = await (await fake.command(fake.olga, fake.general, "settings")).reply()
-    assert ("fireside:set:0:risk" in panel.custom_ids) == bool(bot.client.host.risks())
+    assert ("fireside:set:0:risk" in panel.custom_ids) == bool(bot.client.desk.host.risks())
 
 
 async def test_commands_work_where_a_user_brought_the_bot_along(bot: Bot):

@@ -9,14 +9,11 @@ from hypothesis import strategies as st
 
 from bot.discord.rendering import (
     ASKED,
-    LABEL,
     MESSAGE,
     asked,
     figures,
-    label,
     message,
     neutral,
-    one_line,
     pieces,
     plain,
     question_of,
@@ -26,6 +23,7 @@ from bot.discord.rendering import (
     sources,
     writing,
 )
+from bot.text import LABEL, label, one_line
 from persona.card import load_card
 from persona.corpus.catalog import Catalog, DocumentEntry, TalkEntry, load_catalog
 from persona.types import Citation, Claim, DocumentKind, Reason, Reply

@@ -18,7 +18,8 @@ from bot.store import FILE, Store
 from persona.errors import ConfigError, FiresideError
 from persona.pipeline import Fireside
 from persona.settings import Settings, load_settings
-from tests.bot.discord.running import PACE, DiscordWebSocket, Route, Scripted
+from tests.bot.discord.running import PACE, DiscordWebSocket, Route
+from tests.bot.scripted import Scripted
 from tests.discord_fake import FakeDiscord
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
