@@ -276,17 +276,13 @@ def doctor(
 )
 def evaluate(ctx: typer.Context) -> None:
     """Measure how often it is right, wrong and silent."""
-    try:
+    # Its commands import more when they run.
+    with _extra("fireside eval", INSTALL_EVALS):
         from evals.cli import app as evals_app
 
         # The eval commands find the options before `eval` in their ctx.obj.
         run = cast("Callable[..., object]", evals_app)
         code = run(args=list(ctx.args), prog_name="fireside eval", standalone_mode=True, obj=_start(ctx))
-    except ModuleNotFoundError as exc:
-        missing = (exc.name or "").partition(".")[0]
-        if missing in ("bot", "persona"):
-            raise
-        raise FiresideError(f"`fireside eval` needs '{exc.name}', which is missing. Run {INSTALL_EVALS}.") from None
     raise typer.Exit(code if isinstance(code, int) else 0)
 
 

@@ -9,13 +9,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Literal, NamedTuple, TextIO
 
 from persona.card import Card, load_card
 from persona.corpus import Corpus, load_corpus
 from persona.errors import ConfigError, FiresideError
-from persona.hub import MODELS as MODELS_FOLDER
-from persona.hub import resolve
 from persona.llama import (
     EMBEDDING_MODEL,
     EMBEDDING_SHA256,
@@ -25,12 +23,13 @@ from persona.llama import (
     READER_SHA256,
     LlamaEmbedder,
 )
-from persona.llama.vetting import vet
-from persona.opening import open_index
+from persona.opening import open_index, served_model, vetted_model
 from persona.pipeline import why_uncalibrated
-from persona.remote import RemoteModel
 from persona.settings import Settings
 from persona.types import Embedder
+
+if TYPE_CHECKING:
+    from persona.remote import RemoteModel
 
 OLDEST_PYTHON = (3, 11)
 ROOM = 200 * 1024 * 1024  # bytes; an index of five documents takes a tenth of it
@@ -142,14 +141,11 @@ def chat_model(settings: Settings) -> Check:
 
 
 def _speaks(settings: Settings) -> str:
-    if settings.model_url is not None:
-        token = settings.model_token.get_secret_value() if settings.model_token else None
-        return (
-            f"{asyncio.run(_served(RemoteModel(settings.model_url, model=settings.chat_model, token=token)))}, served"
-        )
-    if settings.chat_model is None:
+    if (remote := served_model(settings)) is not None:
+        return f"{asyncio.run(_served(remote))}, served"
+    facts = vetted_model(settings)
+    if facts is None:
         raise ConfigError("No chat model is set. Run `fireside model pull`, then set FIRESIDE_CHAT_MODEL.")
-    facts = vet(resolve(settings.chat_model, settings.data_dir / MODELS_FOLDER))
     return "; ".join((f"{facts.path.name}, {facts.architecture}, {facts.quantisation}", *facts.notes))
 
 

@@ -132,20 +132,17 @@ class Chat:
         self._answer(self._asked)
 
     def _answer(self, question: Question) -> None:
-        written = ""
-        if self._fireside.writer is None:
-            answered = self._fireside.answer(question)
-        else:
-            answered, written = self._fireside.run(self._streamed(question))
+        streams = self._fireside.writer is not None
+        answered = self._fireside.run(self._streamed(question)) if streams else self._fireside.answer(question)
         if answered is None:
             self._screen.say("\nStopped. /again has it written anew.\n", "dim")
             return
         self._turns.append(Turn(role="user", content=question.text))
         self._turns.append(Turn(role="assistant", content=answered.reply.text))
         self._last = answered
-        self._show(answered, written=bool(written))
+        self._show(answered, written=streams)
 
-    async def _streamed(self, question: Question) -> tuple[Answered | None, str]:
+    async def _streamed(self, question: Question) -> Answered | None:
         """Prints a reply as it is written; None where Ctrl-C stopped it."""
         task = asyncio.create_task(self._stream(question))
         loop = asyncio.get_running_loop()
@@ -157,19 +154,17 @@ class Chat:
         try:
             return await task
         except asyncio.CancelledError:
-            return None, ""
+            return None
         finally:
             signal.signal(signal.SIGINT, before)
 
-    async def _stream(self, question: Question) -> tuple[Answered | None, str]:
-        text = ""
+    async def _stream(self, question: Question) -> Answered | None:
         async with contextlib.aclosing(self._fireside.stream(question, seed=self._seed)) as parts:
             async for part in parts:
                 if isinstance(part, Answered):
-                    return part, text
-                text += part
+                    return part
                 self._screen.write(part)
-        return None, text
+        return None
 
     def _again(self, _rest: str) -> None:
         if self._asked is None:

@@ -126,9 +126,14 @@ def _read(file: Path) -> Iterator[Case]:
         try:
             yield Case.model_validate_json(line)
         except ValidationError as exc:
-            first = exc.errors()[0]
-            key = ".".join(str(p) for p in first["loc"]) or "line"
-            raise InputError(f"Line {number} of '{file}' is no case: '{key}': {first['msg']}. Correct it.") from None
+            raise InputError(f"Line {number} of '{file}' is no case: {first_error(exc)}. Correct it.") from None
+
+
+def first_error(exc: ValidationError, whole: str = "line") -> str:
+    """The first thing that is wrong, as "'key': why"; `whole` is the key where it is no single one."""
+    first = exc.errors()[0]
+    key = ".".join(str(p) for p in first["loc"]) or whole
+    return f"'{key}': {first['msg'].removeprefix('Value error, ')}"
 
 
 class Section(BaseModel):

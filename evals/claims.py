@@ -12,10 +12,8 @@ prompt, broken JSON, text without end) are made from real passages and go throug
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -23,7 +21,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 from sklearn.model_selection import GroupKFold
 
-from evals.fit import logistic
+from evals.cases import first_error
+from evals.fit import group_of, logistic
 from evals.metrics import auroc, wilson
 from persona.corpus import Corpus
 from persona.errors import InputError
@@ -67,9 +66,7 @@ def load_claims(split: Literal["fit", "test"], folder: Path = FOLDER) -> list[Cl
         try:
             out.append(Claimed.model_validate_json(line))
         except ValidationError as exc:
-            first = exc.errors()[0]
-            where = ".".join(str(p) for p in first["loc"]) or "line"
-            raise InputError(f"'{path}', line {number}: '{where}': {first['msg']}. Correct it.") from None
+            raise InputError(f"'{path}', line {number}: {first_error(exc)}. Correct it.") from None
     return out
 
 
@@ -119,7 +116,7 @@ def fit_support(fireside: Fireside, compared: Sequence[Compared]) -> SupportMode
     assert fireside.judge is not None
     x = np.array([[c.features[name] for name in FEATURES] for c in compared])
     y = np.array([float(c.claimed.supported) for c in compared])
-    groups = [int(hashlib.sha256(c.claimed.section.encode()).hexdigest()[:8], 16) for c in compared]
+    groups = [group_of(c.claimed.section) for c in compared]
     held = np.zeros(len(y))
     weights = np.ones(len(y))
     for train, test in GroupKFold(min(FOLDS, len(set(groups)))).split(x, groups=groups):
@@ -281,7 +278,7 @@ async def caught(fireside: Fireside, support: SupportModel, claims: Sequence[Cla
 
 
 async def _here(work: Callable[[], T]) -> T:
-    return await asyncio.sleep(0, partial(work)())
+    return work()
 
 
 def structural(fireside: Fireside, support: SupportModel, claims: Sequence[Claimed]) -> list[Counted]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +19,7 @@ from evals import fit as fitting
 from evals import scorecard
 from evals.baselines import BASELINES
 from evals.bench import Bench, twins
+from evals.metrics import Interval
 from evals.opening import LINE, NO_RETRIEVAL, open_line, over
 from evals.run import Figure, figures, intervals, lengths_and_times, measures, pass_all, run, save
 from evals.runs import Run
@@ -56,14 +57,15 @@ def _bar(title: str, total: int | None) -> Generator[Callable[[int, int], None]]
         yield lambda done, of: bar.update(task, completed=done, total=of)
 
 
-def _table(run_: Run, found: Sequence[Figure], beside: dict[str, list[Figure]]) -> Table:
+def _table(
+    run_: Run, found: Sequence[Figure], spread: Mapping[str, Interval | None], beside: Mapping[str, Sequence[Figure]]
+) -> Table:
     title = f"{run_.info.id}: threshold {run_.info.threshold:.3f}, {run_.info.risk}"
     table = Table("figure", "share", "95% interval", "n", *beside, title=title)
     for number, figure in enumerate(found):
         if figure.of:
             others = [str(row[number]) for row in beside.values()]
             table.add_row(figure.name, str(figure), figure.interval, str(figure.of), *others)
-    spread = intervals(run_.results)
     for name, value in measures(run_.results).items():
         between = spread[name]
         shown = f"{between.low:.3f} to {between.high:.3f}" if between else ""
@@ -147,9 +149,8 @@ def _show(folder: Path, main: str, save_to: Path | None, readme: Path | None) ->
     from evals import store
 
     loaded = store.load(folder, main)
-    found = figures(loaded.results)
-    beside = beside_of(folder, main)
-    out.print(_table(loaded, found, beside))
+    found, spread, beside = figures(loaded.results), intervals(loaded.results), beside_of(folder, main)
+    out.print(_table(loaded, found, spread, beside))
     if main == NO_RETRIEVAL:
         claiming = sum(bool(r.reply.claims) for r in loaded.results)
         out.print(f"With retrieval off, {claiming} of {len(loaded.results)} replies claim something of the talks.")
@@ -158,10 +159,11 @@ def _show(folder: Path, main: str, save_to: Path | None, readme: Path | None) ->
     out.print(f"Run {folder.name}. `fireside eval report {folder.name}` shows every failed case.")
     if save_to is not None:
         save(loaded.results, save_to)
+    made = scorecard.scores(loaded, found, spread, beside)
     if main == LINE and not loaded.info.suites and loaded.info.limit is None:
-        scorecard.save(folder, loaded, found, beside)  # the bots show the latest whole run
+        scorecard.save(folder, loaded, made)  # the bots show the latest whole run
     if readme is not None:
-        scorecard.write(readme, loaded, found, beside)
+        scorecard.write(readme, loaded, made)
 
 
 def beside_of(folder: Path, main: str) -> dict[str, list[Figure]]:
@@ -189,7 +191,7 @@ def report_command(
     loaded = store.load(folder, main)
     found, beside = figures(loaded.results), beside_of(folder, main)
     if readme is not None:
-        scorecard.write(readme, loaded, found, beside)
+        scorecard.write(readme, loaded, scorecard.scores(loaded, found, intervals(loaded.results), beside))
     written = report.write(loaded, found, measures(loaded.results), to or folder, beside=beside)
     for path in written:
         out.print(str(path), soft_wrap=True)

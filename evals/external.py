@@ -33,6 +33,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, StrictBool, ValidationError
 
 from evals.baselines import PLAIN_THRESHOLD, PlainRag
+from evals.cases import first_error
 from evals.metrics import auroc, clopper_pearson_upper, coverage_at_false
 from evals.run import ANSWERS, Figure
 from evals.runs import Answerer
@@ -208,10 +209,7 @@ def _rows(file: Path, kind: Callable[[object], type[Row]], what: str) -> Iterato
         try:
             yield place, kind(row).model_validate(row)
         except ValidationError as exc:
-            first = exc.errors()[0]
-            key = ".".join(str(p) for p in first["loc"]) or "line"
-            message = first["msg"].removeprefix("Value error, ")
-            raise InputError(f"{place} is wrong at '{key}': {message}. Correct it.") from None
+            raise InputError(f"{place} is wrong at {first_error(exc)}. Correct it.") from None
 
 
 class _ClapnqPassage(_Given):

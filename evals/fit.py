@@ -130,7 +130,7 @@ def fit_ranker(asked: Sequence[Asked], names: Sequence[str]) -> Logistic:
 
 def cross_ranked(asked: Sequence[Asked], names: Sequence[str]) -> list[list[Span]]:
     """The spans of each question ranked by a ranker that never saw its talk section."""
-    groups = np.array([_group(one.case) for one in asked])
+    groups = np.array([group_of(one.case.section or one.case.group or one.case.id) for one in asked])
     out: list[list[Span]] = [[] for _ in asked]
     for train, held in GroupKFold(FOLDS).split(groups, groups=groups):
         fitted = fit_ranker([asked[i] for i in train], names)
@@ -139,9 +139,8 @@ def cross_ranked(asked: Sequence[Asked], names: Sequence[str]) -> list[list[Span
     return out
 
 
-def _group(case: Case) -> int:
-    """Cases of a section, or of a paraphrase group, stay together."""
-    name = case.section or case.group or case.id
+def group_of(name: str) -> int:
+    """The number of a group that cross-validation keeps together: a talk section, or a group of paraphrases."""
     return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16)
 
 

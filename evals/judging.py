@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from evals.cases import first_error
 from evals.metrics import auroc, coverage_at_false
 from persona.corpus.passages import MAX_WORDS, STRIDE_WORDS, stretches
 from persona.errors import InputError
@@ -54,9 +55,7 @@ def load(file: Path, last: int = 0) -> list[Asked]:
     except OSError as exc:
         raise InputError(f"Can't read '{file}': {exc.strerror}. Check the path.") from None
     except ValidationError as exc:
-        first = exc.errors()[0]
-        where = ".".join(str(p) for p in first["loc"]) or "file"
-        raise InputError(f"'{file}' is no file like SQuAD 2.0's: '{where}': {first['msg']}. Give one.") from None
+        raise InputError(f"'{file}' is no file like SQuAD 2.0's: {first_error(exc, 'file')}. Give one.") from None
     articles = made.data if isinstance(made, _File) else made
     return [
         Asked(q.question.strip(), p.context, not q.is_impossible)

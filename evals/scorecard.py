@@ -14,7 +14,8 @@ from typing import Any
 from evals import plots
 from evals.ablation import Row
 from evals.claims import Counted
-from evals.run import Figure, intervals, lengths_and_times, measures
+from evals.metrics import Interval
+from evals.run import Figure, lengths_and_times, measures
 from evals.runs import Run
 from persona.errors import InputError
 
@@ -33,9 +34,14 @@ CLAIMS = Path("docs", "claims.json")
 _OWN_TO_A_RUN = {"id", "created", "versions"}  # which differ between two runs of the same
 
 
-def scores(run: Run, figures: Sequence[Figure], beside: Mapping[str, Sequence[Figure]]) -> dict[str, Any]:
-    """What the table is made from, in JSON; times are left out, they depend on the machine."""
-    spread = intervals(run.results)
+def scores(
+    run: Run,
+    figures: Sequence[Figure],
+    spread: Mapping[str, Interval | None],
+    beside: Mapping[str, Sequence[Figure]],
+) -> dict[str, Any]:
+    """What the table is made from, in JSON, `spread` being the `intervals` of the run; times are left out, they depend on
+    the machine."""
     values: dict[str, list[float | None]] = {}
     for name, value in measures(run.results).items():
         between = spread[name] or (None, None)
@@ -75,17 +81,18 @@ def render(made: Mapping[str, Any]) -> str:
     return "\n".join(lines) + f"\n\nThreshold {info['threshold']:.4g}, {info['risk']}.\n"
 
 
-def write(readme: Path, run: Run, figures: Sequence[Figure], beside: Mapping[str, Sequence[Figure]]) -> None:
-    """Replaces the table in a README, and writes scores and plots beside it; InputError if the marks are missing."""
-    _replace(readme, BEGIN, END, render(scores(run, figures, beside)))
-    save(readme.parent / SCORES.parent, run, figures, beside)
+def write(readme: Path, run: Run, made: Mapping[str, Any]) -> None:
+    """Replaces the table in a README with that of a run and its `scores`, and writes scores and plots beside it; InputError
+    if the marks are missing, and nothing is written then."""
+    _replace(readme, BEGIN, END, render(made))
+    save(readme.parent / SCORES.parent, run, made)
     found, subtitle = _pictured(run)
     plots.risk_coverage_png(found, run.info.threshold, subtitle, readme.parent / "docs" / "risk-coverage.png")
 
 
-def save(folder: Path, run: Run, figures: Sequence[Figure], beside: Mapping[str, Sequence[Figure]]) -> None:
-    """Writes a run's scores and their picture into a folder: what the bots show of it (`/reliability`)."""
-    _save(folder / SCORES.name, scores(run, figures, beside))
+def save(folder: Path, run: Run, made: Mapping[str, Any]) -> None:
+    """Writes a run's `scores` and their picture into a folder: what the bots show of it (`/reliability`)."""
+    _save(folder / SCORES.name, made)
     found, subtitle = _pictured(run)
     plots.reliability_png(found, subtitle, folder / "reliability.png")
 

@@ -105,7 +105,8 @@ class ModelVoice:
     ) -> AsyncGenerator[Claim]:
         """Each claim as soon as it has passed the gate; `written` is filled meanwhile. ModelError where the model fails."""
         given = self.prompt(question, passages)
-        gate = Gate(self._card, self._corpus, self._quotes, self._embedder, self._support, given, question.text)
+        support = self._support.fresh() if self._support else None
+        gate = Gate(self._card, self._corpus, self._quotes, self._embedder, support, given, question.text)
         reader = PartialObject("claims")
         sampling = self._sampling.model_copy(update={"seed": seed})
         if not self._kept:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from persona.card import Card, load_card
 from persona.corpus import load_corpus
 from persona.errors import ConfigError, FiresideError
-from persona.hub import MODELS, resolve
 from persona.index import PassageIndex
 from persona.llama import LlamaEmbedder, LlamaJudge
 from persona.models import Coefficients
@@ -19,6 +19,10 @@ from persona.pipeline import Fireside
 from persona.settings import Settings
 from persona.support import load_support
 from persona.types import ChatModel, Judge
+
+if TYPE_CHECKING:
+    from persona.llama.vetting import ModelFacts
+    from persona.remote import RemoteModel
 
 Tell = Callable[[int, int], None]  # is told how much is done, of how much
 
@@ -69,12 +73,10 @@ def open_chat_model(settings: Settings) -> ChatModel | None:
     fetched. FiresideError where it can't be used."""
     if settings.voice == "quotes":
         return None
-    if settings.model_url is not None:
-        from persona.remote import RemoteModel
-
-        token = settings.model_token.get_secret_value() if settings.model_token else None
-        return RemoteModel(settings.model_url, model=settings.chat_model, token=token)
-    if settings.chat_model is None:
+    if (remote := served_model(settings)) is not None:
+        return remote
+    facts = vetted_model(settings)
+    if facts is None:
         if settings.voice == "model":
             raise ConfigError(
                 "The voice is 'model', and no chat model is set. Run `fireside model pull`, then set FIRESIDE_CHAT_MODEL "
@@ -82,10 +84,7 @@ def open_chat_model(settings: Settings) -> ChatModel | None:
             )
         return None
     from persona.llama.engine import Engine, EngineOptions
-    from persona.llama.vetting import vet
 
-    path = resolve(settings.chat_model, settings.data_dir / MODELS)
-    vet(path)
     options = EngineOptions(
         context=settings.context,
         parallel=settings.parallel,
@@ -93,7 +92,29 @@ def open_chat_model(settings: Settings) -> ChatModel | None:
         gpu_layers=settings.gpu_layers,
         flash_attention=settings.flash_attention,
     )
-    return Engine(path, options)
+    return Engine(facts.path, options)
+
+
+def served_model(settings: Settings) -> RemoteModel | None:
+    """The chat model on the server that the settings name, not asked yet; None where they name no server. ConfigError
+    where its address or token can't be used."""
+    if settings.model_url is None:
+        return None
+    from persona.remote import RemoteModel
+
+    token = settings.model_token.get_secret_value() if settings.model_token else None
+    return RemoteModel(settings.model_url, model=settings.chat_model, token=token)
+
+
+def vetted_model(settings: Settings) -> ModelFacts | None:
+    """The facts of the chat model's file that the settings name; None where they name none. HubError or ModelError where
+    it isn't there or can't be used."""
+    if settings.chat_model is None:
+        return None
+    from persona.hub import MODELS, resolve
+    from persona.llama.vetting import vet
+
+    return vet(resolve(settings.chat_model, settings.data_dir / MODELS))
 
 
 def _chat_model(settings: Settings) -> tuple[ChatModel | None, str]:

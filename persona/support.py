@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from persona.decision import OPPOSITES
 from persona.models import Logistic, read_fitted
 from persona.text import STOPWORDS, stem, stems, terms, words
-from persona.types import Embedder, Judge, Passage
+from persona.types import Embedder, Judge, Judgement, Passage
 
 SUPPORT = Path(__file__).parent / "support.json"
 WINDOW = 3  # sentences that a claim is compared with at once
@@ -78,20 +78,39 @@ def load_support(path: Path = SUPPORT) -> SupportModel:
 
 
 class Support:
-    """Judges claims against passages. For one caller at a time."""
+    """Judges claims against passages. For one caller at a time; it remembers each question with its passages, so take a
+    `fresh` one for each reply."""
 
     def __init__(self, embedder: Embedder, judge: Judge, model: SupportModel) -> None:
         self._embedder = embedder
         self._judge = judge
         self.model = model
+        self._judgements: dict[tuple[str, Passage], Judgement] = {}
+
+    def fresh(self) -> Support:
+        """The same judge of claims, which remembers nothing."""
+        return Support(self._embedder, self._judge, self.model)
 
     def probability(self, question: str, claim: str, passage: Passage) -> float:
         """How likely it is that the passage bears the claim out, in 0..1."""
-        return self.model.weigh.probability(compare(question, claim, passage, self._embedder, self._judge))
+        # A forward pass, the same for every claim about the passage.
+        if (pair := (question, passage)) not in self._judgements:
+            self._judgements[pair] = _judged(question, passage, self._judge)
+        return self.model.weigh.probability(
+            compare(question, claim, passage, self._embedder, self._judge, self._judgements[pair])
+        )
 
 
-def compare(question: str, claim: str, passage: Passage, embedder: Embedder, judge: Judge) -> dict[str, float]:
-    """The features of a claim and a passage (FEATURES)."""
+def compare(
+    question: str,
+    claim: str,
+    passage: Passage,
+    embedder: Embedder,
+    judge: Judge,
+    by_question: Judgement | None = None,
+) -> dict[str, float]:
+    """The features of a claim and a passage (FEATURES). `by_question` is the judge's word on question and passage, where
+    it was read before."""
     sentences = [s.search for s in passage.sentences]
     first, last = nearest_window(claim, passage, embedder)
     window = " ".join(sentences[first:last])
@@ -100,7 +119,8 @@ def compare(question: str, claim: str, passage: Passage, embedder: Embedder, jud
     claimed = set(terms(claim))
     near, around = set(stems(window)), set(stems(f"{passage.context} {said}"))
     read = _read(claim, [passage.context, *sentences], embedder)
-    by_claim, by_question = judge.judge(claim, [sentences])[0], judge.judge(question, [sentences])[0]
+    by_claim = _judged(claim, passage, judge)
+    by_question = by_question or _judged(question, passage, judge)
     names, numbers = _names(claim), _numbers(claim)
     return {
         "cosine": float(vectors[0] @ vectors[1]),
@@ -124,6 +144,10 @@ def compare(question: str, claim: str, passage: Passage, embedder: Embedder, jud
         "judge_claim_nowhere": 1.0 - float(by_claim.begins.sum()),
         "judge_question": max(-8.0, min(8.0, by_question.holds)),
     }
+
+
+def _judged(question: str, passage: Passage, judge: Judge) -> Judgement:
+    return judge.judge(question, [[s.search for s in passage.sentences]])[0]
 
 
 def nearest_window(claim: str, passage: Passage, embedder: Embedder) -> tuple[int, int]:

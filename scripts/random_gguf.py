@@ -17,10 +17,8 @@ import numpy as np
 from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType, TokenType
 from gguf.quants import quantize
 
-CHATML = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
+from persona.llama.vocabulary import CHATML
+
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 TYPES = {
     "F32": (GGMLQuantizationType.F32, LlamaFileType.ALL_F32),

@@ -16,6 +16,7 @@ from evals.scorecard import (
     END_EXTERNAL,
     SCORES,
     render,
+    scores,
     section,
     write,
     write_external,
@@ -110,7 +111,8 @@ def test_the_readmes_table_is_replaced_between_its_marks(tmp_path: Path) -> None
     readme.write_text(f"before\n{BEGIN}\nearlier scores\n{END}\nafter\n")
     run = run_of([result("answerable", Reason.NOT_STATED, "withheld", 0.2)])
     found, beside = [Figure("right", 8, 10), Figure("nobody asked", 0, 0)], {"plain RAG": [Figure("right", 5, 10)]}
-    write(readme, run, found, beside)
+    now = scores(run, found, intervals(run.results), beside)
+    write(readme, run, now)
     text = readme.read_text()
     assert "| right | 80.0% | 49% to 94% | 10 | 50.0% |" in text
     assert "nobody asked" not in text
@@ -118,7 +120,7 @@ def test_the_readmes_table_is_replaced_between_its_marks(tmp_path: Path) -> None
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "earlier" not in text
-    write(readme, run, found, beside)
+    write(readme, run, now)
     assert readme.read_text() == text
     kept = json.loads((tmp_path / SCORES).read_text())
     assert kept["outcomes"] == {"x-1": "withheld"}
@@ -130,7 +132,8 @@ def test_a_readme_without_marks_is_one_sentence(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text("nothing here\n")
     with pytest.raises(InputError, match="has no place for the table"):
-        write(readme, run_of([]), [], {})
+        write(readme, run_of([]), scores(run_of([]), [], intervals([]), {}))
+    assert readme.read_text() == "nothing here\n"
     assert not (tmp_path / SCORES).exists()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
+from collections.abc import Sequence
 
 import pytest
 
@@ -11,8 +13,8 @@ from persona.errors import AwayError, BusyError
 from persona.gate import holding
 from persona.pipeline import Answered, Fireside
 from persona.prompting import rules
-from persona.support import load_support
-from persona.types import CutReason, Decision, Question, Reason, Turn
+from persona.support import Support, compare, load_support
+from persona.types import CutReason, Decision, Judge, Judgement, Question, Reason, Turn
 from tests.fakes import ScriptedModel, written
 
 ASKED = "What is the biggest obstacle to neural networks being useful?"
@@ -47,6 +49,48 @@ async def test_a_supported_paraphrase_is_told_with_a_citation(fireside: Fireside
     reply = (await ask(fireside, ScriptedModel(written(("paraphrase", "p1", MEANT))))).reply
     assert (reply.voice, reply.text, reply.claims[0].kind) == ("model", MEANT, "paraphrased")
     assert SENTENCE in reply.citations[0].quote
+
+
+class Counting:
+    """A judge that notes down what it was asked."""
+
+    def __init__(self, judge: Judge) -> None:
+        self.asked: list[str] = []
+        self.fingerprint = judge.fingerprint
+        self.kinds = judge.kinds
+        self._judge = judge
+
+    def judge(self, question: str, passages: Sequence[Sequence[str]]) -> Sequence[Judgement]:
+        self.asked.append(question)
+        return self._judge.judge(question, passages)
+
+
+async def test_a_reply_judges_its_question_with_a_passage_once_for_all_claims(fireside: Fireside) -> None:
+    assert fireside.judge is not None
+    judge = Counting(fireside.judge)
+    counted = copy.copy(fireside)
+    counted.judge = judge
+    also = "I believe that reliability is the biggest obstacle to these networks being truly useful."
+    replies = ([MEANT], [MEANT, also], [MEANT])
+    model = ScriptedModel(*(written(*(("paraphrase", "p1", text) for text in texts)) for texts in replies))
+    line = counted.speaking(model, SUPPORT)
+    counts: list[int] = []
+    for texts in replies:
+        answered = await line.explain(Question(text=ASKED))
+        assert [c.text for c in answered.reply.claims] == texts
+        assert [judge.asked.count(text) for text in texts] == [1] * len(texts)
+        counts.append(judge.asked.count(ASKED))
+        judge.asked.clear()
+    assert counts == [counts[0]] * 3
+
+
+async def test_judging_a_question_once_changes_no_probability(fireside: Fireside) -> None:
+    assert fireside.judge is not None
+    passage = fireside.corpus.passages[0]
+    support = Support(fireside.embedder, fireside.judge, SUPPORT)
+    for claim in (MEANT, passage.text, MEANT):
+        alone = compare(ASKED, claim, passage, fireside.embedder, fireside.judge)
+        assert support.probability(ASKED, claim, passage) == SUPPORT.weigh.probability(alone)
 
 
 @pytest.mark.parametrize(
