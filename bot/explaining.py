@@ -47,6 +47,8 @@ def why(answered: Answered, coefficients: Coefficients) -> list[Line]:
     """What stood behind a reply: decision, confidence, passages, what was cut, the features that weighed most."""
     reply, trace = answered.reply, answered.trace
     out = [Line(f"{reply.decision} ({reply.reason}), by the {reply.voice} voice")]
+    if reply.id:
+        out.append(Line(f"reply {reply.id}", "quiet"))  # as the log and the feedback have it
     if not trace.hits:
         return [*out, Line("No passage was looked up: the question itself settled that.", "quiet")]
     compared = "at or above" if reply.confidence >= reply.threshold else "below"

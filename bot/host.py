@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import enum
 import logging
 import math
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+import uuid
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping
+from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 from bot.explaining import Command, joined, listed, talks, topics, why
 from bot.limits import Limits
+from bot.logs import where
 from bot.store import Feedback, PlaceSettings, Store
-from persona.errors import FiresideError, InputError, StoreError
+from persona.errors import FiresideError, InputError, StoreError, VerificationError
 from persona.models import load_calibration
 from persona.pipeline import Answered, Fireside, policy_of, why_uncalibrated
 from persona.types import Question, Reply, ScoredCitation
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("fireside.host")
 
 WAITING = 256  # a busy minute of a large server; each of them is told its place
 MODEL_AT_ONCE = 8  # a chat model writes for several at once; retrieval has one worker
@@ -74,6 +79,60 @@ class Refused(NamedTuple):
 Update = Waiting | Writing | Refused | Answered
 
 
+class Refusal(enum.StrEnum):
+    """Why somebody is refused: the queue is full, they ask too fast, or something that the bot needs is missing."""
+
+    FULL = "full"
+    TOO_FAST = "too_fast"
+    NOT_HERE = "not_here"
+
+
+class Traffic(NamedTuple):
+    """How many are being answered and wait, and for how many there is room; `still` are the seconds since one of them last
+    moved on (0 where nobody is there)."""
+
+    running: int
+    waiting: int
+    room: int
+    still: float
+
+
+class Observer(Protocol):
+    """Is told what becomes of each question, on the event loop: it must neither wait nor raise."""
+
+    def answered(self, answered: Answered, platform: str, *, waited: float, seconds: float) -> None:
+        """A reply; seconds in the queue, and from the question to the reply."""
+        ...
+
+    def refused(self, platform: str, why: Refusal) -> None:
+        """Somebody was told why not."""
+        ...
+
+    def failed(self, platform: str, error: Exception) -> None:
+        """No reply came of a question, by an outage or a mistake of ours; the asker's refusal is told apart."""
+        ...
+
+
+class Nobody:
+    """An Observer that looks away."""
+
+    def answered(self, answered: Answered, platform: str, *, waited: float, seconds: float) -> None:
+        """Nothing."""
+
+    def refused(self, platform: str, why: Refusal) -> None:
+        """Nothing."""
+
+    def failed(self, platform: str, error: Exception) -> None:
+        """Nothing."""
+
+
+class _Serving(NamedTuple):
+    """A persona as a place has it, and as it was opened."""
+
+    fireside: Fireside
+    opened: Fireside
+
+
 class Host:
     """One persona, or several, answering people of one or more platforms."""
 
@@ -86,6 +145,7 @@ class Host:
         *,
         at_once: int | None = None,
         personas: Callable[[str], Fireside] | None = None,
+        observer: Observer | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`fireside` answers where a place has no other persona. `waiting` questions may wait while `at_once` are answered
@@ -93,10 +153,12 @@ class Host:
         self.store = store
         self.fireside = fireside
         self._limits = limits or Limits()
-        self._queue = _Queue(at_once or (MODEL_AT_ONCE if fireside.writer else 1), waiting)
+        self._queue = _Queue(at_once or (MODEL_AT_ONCE if fireside.writer else 1), waiting, clock)
         self._open = personas
         self._opening = asyncio.Lock()
         self._personas = {fireside.card.id: fireside}
+        self._leases = _Leases(self._personas.values)
+        self._observer = observer or Nobody()
         self._variants: dict[tuple[str | None, str | None, float | None], Fireside] = {}
         self._topics: dict[str, list[str]] = {}
         self._clock = clock
@@ -106,57 +168,78 @@ class Host:
         """What becomes of a question: its place in the queue each time that changes, the text while a chat model writes it,
         and at the end Answered or Refused. Closing the generator gives the place up and stops the model. Who takes the
         parts slowly keeps the others waiting; nobody does once the last one is out."""
+        begun, id_ = self._clock(), _reply_id(question, seed)
         try:
-            fireside = await self.serving(asker)
-        except FiresideError:
-            log.exception("no persona for %s", asker)
-            yield Refused(NOT_HERE)
+            serving = await self._serve(asker)
+        except FiresideError as exc:
+            yield self._failed(exc, asker, id_)
             return
         if refused := self.refusal(asker):
             yield refused
             return
-        last: Update = Refused(NOT_HERE)
-        with self._queue.enter() as turn:
+        last: Update | None = None
+        with self._leases.held(serving.opened), self._queue.enter() as turn:
             while place := turn.place:
                 yield Waiting(place)
                 await turn.moved(place)
+            waited = self._clock() - begun
             text = ""
             try:
-                async with aclosing(fireside.stream(question, user=asker.user, seed=seed)) as parts:
+                async with aclosing(serving.fireside.stream(question, user=asker.user, seed=seed)) as parts:
                     async for part in parts:
+                        self._queue.progress()
                         if isinstance(part, Answered):
-                            last = part
+                            last = self._answered(part, asker, id_, waited=waited, seconds=self._clock() - begun)
                             break
                         text += part
-                        if fireside.writer is not None:
+                        if serving.fireside.writer is not None:
                             yield Writing(text)
-            except Exception:  # a bug that one question brings out shall not leave its asker without a word
-                log.exception("no reply for %s", asker)
-        yield last
+            except Exception as exc:  # a bug that one question brings out shall not leave its asker without a word
+                last = self._failed(exc, asker, id_)
+        yield last or self._failed(AssertionError("a stream without an end"), asker, id_)
 
     def refusal(self, asker: Asker) -> Refused | None:
         """Why somebody can't be served now; None, and one use is counted, if nothing stands against it."""
         if self._queue.full:
-            return Refused(FULL.format(waiting=self._queue.room))
+            return self._refused(asker, Refusal.FULL, FULL.format(waiting=self._queue.room))
         wait = self._limits.hit(f"{asker.platform} {asker.user}", f"{asker.platform} {asker.channel}")
-        return Refused(TOO_FAST.format(wait=span(wait))) if wait else None
+        return self._refused(asker, Refusal.TOO_FAST, TOO_FAST.format(wait=span(wait))) if wait else None
 
     async def serving(self, asker: Asker | None = None) -> Fireside:
         """The persona as the asker's place has it: which one, in which voice, at which risk. A chat model that is not there,
         a risk that is no longer certified, and settings that can't be read are done without. FiresideError if the place's
         persona can't be opened."""
-        if asker is None:
-            return self.fireside
-        try:
-            settings = await self.store.place(asker.platform, asker.place, asker.channel)
-        except StoreError as exc:
-            log.error("%s", exc)
-            return self.fireside
-        fireside = await self._persona(settings.persona)
-        key = (settings.persona, settings.voice, settings.risk)
-        if key not in self._variants:
-            self._variants[key] = _variant(fireside, settings)
-        return self._variants[key]
+        return self.fireside if asker is None else (await self._serve(asker)).fireside
+
+    @property
+    def traffic(self) -> Traffic:
+        """What goes on at the moment."""
+        queue = self._queue
+        return Traffic(queue.running, queue.length, queue.room, queue.still)
+
+    @property
+    def personas(self) -> dict[str, Fireside]:
+        """The personas that places chose and that were opened for them, by the names they were chosen by."""
+        return {name: fireside for name, fireside in self._personas.items() if fireside is not self.fireside}
+
+    def limit(self, limits: Limits) -> None:
+        """Counts by other limits from now on; what was counted so far is forgotten."""
+        self._limits = limits
+
+    def replace(self, fireside: Fireside, others: Mapping[str, Fireside] | None = None) -> None:
+        """Answers with these personas from now on: `fireside` where a place has no other, `others` by the names in
+        `personas`; one that is not among them is opened anew when a place asks for it. Replies in flight end on what they
+        began with, which is closed after them (but for a chat model that a new one goes on using)."""
+        old = list(self._personas.values())
+        new = {**(others or {}), fireside.card.id: fireside}
+        self.fireside = fireside
+        self._personas.clear()
+        self._personas.update(new)
+        self._variants.clear()
+        self._topics.clear()
+        for gone in old:
+            if not any(gone is kept for kept in new.values()):
+                self._leases.retire(gone)
 
     def risks(self, fireside: Fireside | None = None) -> tuple[float, ...]:
         """The risk levels that are certified for a persona, the only ones to offer."""
@@ -171,7 +254,8 @@ class Host:
     ) -> list[ScoredCitation]:
         """What was really said about a topic, best first; by a speaker (a part of the name will do), in a talk (its title)
         alone. InputError if the talks have no such speaker or talk. See `refusal`, which is not asked here."""
-        fireside = await self.serving(asker)
+        serving = await self._serve(asker)
+        fireside = serving.fireside
         name = fireside.lookup.speaker(speaker.strip()) if speaker and speaker.strip() else None
         if speaker and name is None:
             known = ", ".join(fireside.corpus.speakers) or "nobody"
@@ -179,7 +263,8 @@ class Host:
         titles = [t.title for t in fireside.corpus.catalog.talk]
         if talk and talk not in titles:
             raise InputError(f"No talk '{talk}'. The talks: {', '.join(titles)}.")
-        found = await fireside.quotes(topic, name, _MOST_QUOTES if talk else limit)
+        with self._leases.held(serving.opened):
+            found = await fireside.quotes(topic, name, _MOST_QUOTES if talk else limit)
         return [c for c in found if not talk or c.talk == talk][:limit]
 
     async def topics(self, asker: Asker | None = None) -> list[str]:
@@ -220,13 +305,14 @@ class Host:
     async def feedback(
         self, question: Question, reply: Reply, asker: Asker, reply_id: str, *, good: bool, comment: str = ""
     ) -> bool:
-        """Keeps what the asker thinks of a reply, with the text of it; False, and nothing is kept, for one who opted out."""
+        """Keeps what the asker thinks of a reply, with the text of it; False, and nothing is kept, for one who opted out.
+        The reply's own id, which the log and `why` show, goes with it; `reply_id` stands in where it has none."""
         if await self.store.opted_out(asker.platform, asker.user):
             return False
         await self.store.add_feedback(
             Feedback(
                 **asker._asdict(),
-                reply_id=reply_id,
+                reply_id=reply.id or reply_id,
                 good=good,
                 comment=comment,
                 question=question.text,
@@ -240,10 +326,48 @@ class Host:
         return True
 
     async def close(self) -> None:
-        """Lets the personas go that it opened itself."""
-        for fireside in self._personas.values():
-            if fireside is not self.fireside:
-                await asyncio.to_thread(fireside.close)
+        """Lets the personas go that it opened itself, or that were replaced."""
+        await self._leases.settled()
+        for fireside in self.personas.values():
+            await asyncio.to_thread(fireside.close)
+
+    async def _serve(self, asker: Asker) -> _Serving:
+        """See `serving`. Nothing is awaited between the choice of the persona and the return: it is not replaced by then."""
+        try:
+            settings = await self.store.place(asker.platform, asker.place, asker.channel)
+        except StoreError as exc:
+            log.error("%s", exc)
+            return _Serving(self.fireside, self.fireside)
+        opened = await self._persona(settings.persona)
+        key = (settings.persona, settings.voice, settings.risk)
+        if key not in self._variants:
+            self._variants[key] = _variant(opened, settings)
+        return _Serving(self._variants[key], opened)
+
+    def _answered(self, answered: Answered, asker: Asker, id_: str, *, waited: float, seconds: float) -> Answered:
+        """The reply under its id, told to the observer and the log."""
+        reply = answered.reply.model_copy(update={"id": id_})
+        answered = replace(answered, reply=reply)
+        self._observer.answered(answered, asker.platform, waited=waited, seconds=seconds)
+        facts = {"decision": reply.decision.value, "reason": reply.reason.value, "voice": reply.voice}
+        times = {"waited_ms": round(waited * 1000), "ms": round(seconds * 1000)}
+        log.info("reply", extra={"id": id_, "platform": asker.platform, **facts, **times})
+        return answered
+
+    def _refused(self, asker: Asker, why: Refusal, text: str) -> Refused:
+        self._observer.refused(asker.platform, why)
+        log.debug("refused", extra={"platform": asker.platform, "why": why.value})
+        return Refused(text)
+
+    def _failed(self, error: Exception, asker: Asker, id_: str) -> Refused:
+        self._observer.failed(asker.platform, error)
+        facts = {"id": id_, "platform": asker.platform}
+        if isinstance(error, FiresideError) and not isinstance(error, VerificationError):
+            log.error("no reply", extra=facts, exc_info=error)
+        else:
+            # The message of a mistake of ours may hold what somebody wrote: KeyError does.
+            log.error("no reply", extra={**facts, "error": type(error).__name__, "at": where(error)})
+        return self._refused(asker, Refusal.NOT_HERE, NOT_HERE)
 
     async def _persona(self, name: str | None) -> Fireside:
         if name is None:
@@ -261,9 +385,11 @@ class Host:
 class _Queue:
     """Turns, in the order of arrival."""
 
-    def __init__(self, at_once: int, room: int) -> None:
+    def __init__(self, at_once: int, room: int, clock: Callable[[], float]) -> None:
         self.room = room
         self._at_once = at_once
+        self._clock = clock
+        self._moved = 0.0
         self._running: set[_Turn] = set()
         self._line: list[_Turn] = []
 
@@ -279,7 +405,17 @@ class _Queue:
     def length(self) -> int:
         return len(self._line)
 
+    @property
+    def still(self) -> float:
+        return self._clock() - self._moved if self._running or self._line else 0.0
+
+    def progress(self) -> None:
+        """Notes that something came of somebody's turn."""
+        self._moved = self._clock()
+
     def enter(self) -> _Turn:
+        if not (self._running or self._line):
+            self.progress()
         turn = _Turn(self)
         self._line.append(turn)
         self._advance()
@@ -288,6 +424,7 @@ class _Queue:
     def leave(self, turn: _Turn) -> None:
         if turn in self._running:
             self._running.remove(turn)
+            self.progress()
         else:
             self._line.remove(turn)
         self._advance()
@@ -330,6 +467,57 @@ class _Turn:
             await self._told.wait()
 
 
+class _Leases:
+    """Who uses which persona: one that was replaced is closed after the last of them."""
+
+    def __init__(self, current: Callable[[], Collection[Fireside]]) -> None:
+        self._current = current
+        self._uses: Counter[int] = Counter()
+        self._retired: dict[int, Fireside] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    @contextmanager
+    def held(self, fireside: Fireside) -> Generator[None]:
+        key = id(fireside)
+        self._uses[key] += 1
+        try:
+            yield
+        finally:
+            self._uses[key] -= 1
+            if not self._uses[key]:
+                del self._uses[key]
+                if (retired := self._retired.pop(key, None)) is not None:
+                    self._close(retired)
+
+    def retire(self, fireside: Fireside) -> None:
+        if self._uses[id(fireside)]:
+            self._retired[id(fireside)] = fireside
+        else:
+            self._close(fireside)
+
+    async def settled(self) -> None:
+        """Returns when all is closed that is to be."""
+        await asyncio.gather(*self._closing)
+
+    def _close(self, fireside: Fireside) -> None:
+        task = asyncio.create_task(self._closed(fireside))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _closed(self, fireside: Fireside) -> None:
+        try:
+            if fireside.writer is not None:
+                model = fireside.writer.model
+                others = (*self._current(), *self._retired.values())
+                if not any(other.writer is not None and other.writer.model is model for other in others):
+                    await model.close()
+                fireside = copy.copy(fireside)
+                fireside.writer = None  # or it would close the chat model
+            await asyncio.to_thread(fireside.close)
+        except Exception as exc:
+            log.error("A persona that was replaced could not be closed.", exc_info=exc)
+
+
 def span(seconds: float) -> str:
     """A length of time for people: "1 second", "5 minutes", "3 hours", "2 days"."""
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
@@ -337,6 +525,12 @@ def span(seconds: float) -> str:
             return f"{math.ceil(seconds / length)} {unit}s"
     count = math.ceil(seconds)
     return f"{count} second{'' if count == 1 else 's'}"
+
+
+def _reply_id(question: Question, seed: int) -> str:
+    """The event's own id, so that the reply made anew after a restart has the same one; a second try has its own."""
+    own = question.id or uuid.uuid4().hex[:12]
+    return f"{own}-{seed}" if seed else own
 
 
 def _variant(fireside: Fireside, settings: PlaceSettings) -> Fireside:

@@ -1,4 +1,5 @@
-"""What running a bot takes, on any platform: the store and the host, the signals that stop it, and what is cleaned up."""
+"""What running a bot takes, on any platform: persona, store and host, health, the signals that stop it or have it read its
+settings anew, and what is cleaned up."""
 
 from __future__ import annotations
 
@@ -6,51 +7,68 @@ import asyncio
 import contextlib
 import logging
 import signal
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 from bot.host import Host
+from bot.monitoring import Health, Metrics, monitored
+from bot.reloading import Reread, limits_of, reloading
 from bot.store import FILE, Store
 from persona.errors import StoreError
 from persona.pipeline import Fireside
 from persona.settings import Settings
 
 log = logging.getLogger("fireside")
+T = TypeVar("T")
 PURGE = 24 * 3600.0  # seconds
 
 
+class Parts(NamedTuple):
+    """What a bot is started with. `open_persona` opens it (slow: its index may have to be built), `open_other` another one
+    by name, `reread` reads the settings anew."""
+
+    settings: Settings
+    open_persona: Callable[[], Fireside]
+    open_other: Callable[[str], Fireside]
+    reread: Reread
+
+
 class Running(NamedTuple):
-    """What a bot runs with; it ends once `stop` is set (SIGINT, SIGTERM)."""
+    """What a bot runs with; it ends once `stop` is set (SIGINT, SIGTERM). The platform tells `health` of its connection."""
 
     host: Host
     store: Store
     stop: asyncio.Event
+    health: Health
+    metrics: Metrics
 
 
 @contextlib.asynccontextmanager
-async def running(
-    settings: Settings, fireside: Fireside, personas: Callable[[str], Fireside] | None = None
-) -> AsyncGenerator[Running]:
-    """Opens the store and closes everything at the end; meanwhile deletes what may no longer be kept. StoreError."""
+async def running(parts: Parts) -> AsyncGenerator[Running]:
+    """Opens everything, and closes it at the end; meanwhile deletes what may no longer be kept. Health can be asked from the
+    beginning on. FiresideError: the persona, the store or the port can't be opened."""
+    settings = parts.settings
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # Windows has none
-            loop.add_signal_handler(number, stop.set)
-    store = await Store.open(settings.data_dir / FILE)
-    host = Host(fireside, store, personas=personas)
-    purging = asyncio.create_task(_purge(store, timedelta(days=settings.retention_days)))
-    try:
-        yield Running(host, store, stop)
-    finally:
-        purging.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await purging
-        await host.close()
-        await store.close()
-        if fireside.writer is not None:
-            await fireside.writer.model.close()
+    metrics, health = Metrics(), Health()
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(monitored(settings, metrics, health))
+        fireside = await _beside(parts.open_persona)
+        # Not before: while an index is built Ctrl-C ends the process at once; what was embedded is kept.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(NotImplementedError):  # Windows has none
+                loop.add_signal_handler(number, stop.set)
+        store = await Store.open(settings.data_dir / FILE)
+        stack.push_async_callback(store.close)
+        host = Host(fireside, store, limits_of(settings), personas=parts.open_other, observer=metrics)
+        stack.push_async_callback(_close, host)
+        health.opened(host)
+        await stack.enter_async_context(reloading(settings, host, parts.reread, metrics.reloaded))
+        purging = asyncio.create_task(_purge(store, timedelta(days=settings.retention_days)))
+        stack.push_async_callback(_cancelled, purging)
+        yield Running(host, store, stop, health, metrics)
 
 
 async def until(
@@ -74,6 +92,45 @@ async def until(
         await asyncio.wait({running})
     if not running.cancelled() and (error := running.exception()) is not None and not stop.is_set():
         raise error
+
+
+async def _beside(call: Callable[[], T]) -> T:
+    """What a slow call gives, made beside the event loop; a process that ends meanwhile doesn't wait for it."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is None:
+            done.set_result(cast("T", result))
+        else:
+            done.set_exception(error)
+
+    def work() -> None:
+        result: T | None = None
+        error: BaseException | None = None
+        try:
+            result = call()
+        except BaseException as exc:
+            error = exc
+        with contextlib.suppress(RuntimeError):  # the loop has gone
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=work, daemon=True, name="opening").start()
+    return await done
+
+
+async def _close(host: Host) -> None:
+    await host.close()
+    if host.fireside.writer is not None:  # a reload may have replaced the first one
+        await host.fireside.writer.model.close()
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
 async def _purge(store: Store, kept: timedelta) -> None:

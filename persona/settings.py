@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -18,6 +21,8 @@ from persona.toml import nearest, read_toml
 FILE = "fireside.toml"
 PREFIX = "FIRESIDE_"
 SECRETS = ("DISCORD_TOKEN", "SLACK_BOT_TOKEN", "SLACK_APP_TOKEN", "SLACK_SIGNING_SECRET", "HF_TOKEN", "MODEL_TOKEN")
+# Docker and systemd keep these folders to the service themselves, and give the files in them modes of their own.
+DOCKER_SECRETS, SYSTEMD_SECRETS = "/run/secrets", "CREDENTIALS_DIRECTORY"
 
 
 def _url(*schemes: str) -> AfterValidator:
@@ -59,7 +64,14 @@ def _not_empty(value: object) -> object:
     return value
 
 
+def _rate(value: str) -> str:
+    if not re.fullmatch(r"[1-9]\d{0,8}/(second|minute|hour|day)", value):
+        raise ValueError("it has to be a number per second, minute, hour or day, like 12/minute")
+    return value
+
+
 Web = Annotated[str, _url("http", "https")]
+Rate = Annotated[str, AfterValidator(_rate)]
 
 
 class Settings(BaseSettings):
@@ -87,7 +99,17 @@ class Settings(BaseSettings):
     discord_sharded: bool = False
     retention_days: int = Field(default=90, ge=1, le=3650)
     slack_api_url: Annotated[Web, AfterValidator(_ends_in_slash)] | None = None
+    slack_mode: Literal["socket", "http"] = "socket"
+    slack_host: Annotated[str, AfterValidator(_not_empty)] = "127.0.0.1"
+    slack_port: int = Field(default=3000, ge=0, le=65535)
     test_model: str | None = None
+    limit_user: Rate = "12/minute"
+    limit_channel: Rate = "40/minute"
+    limit_overall: Rate = "600/minute"
+    monitor_host: Annotated[str, AfterValidator(_not_empty)] = "127.0.0.1"
+    monitor_port: int | None = Field(default=None, ge=0, le=65535)  # 0: any that is free
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     discord_token: SecretStr | None = Field(default=None, validation_alias="DISCORD_TOKEN")
     slack_bot_token: SecretStr | None = Field(default=None, validation_alias="SLACK_BOT_TOKEN")
@@ -182,9 +204,9 @@ def _file(path: Path) -> _Layer:
     table = read_toml(path, "settings file", ConfigError)
     known = setting_names()
     for key in table:
-        if key.upper() in SECRETS:
+        if key.upper().removesuffix("_FILE") in SECRETS:
             raise ConfigError(
-                f"'{key}' in '{path}' is a secret, and secrets don't belong in that file. "
+                f"'{key}' in '{path}' is for a secret, and secrets don't belong in that file. "
                 f"Set {key.upper()} in the environment, and take the line out."
             )
         if key not in known:
@@ -203,6 +225,45 @@ def _environment(environ: Mapping[str, str]) -> _Layer:
         if not name.upper().startswith(PREFIX) or name.upper() in known or not value:
             continue
         bare = name.upper().removeprefix(PREFIX)
-        hint = f" Secrets have no prefix: set {bare}." if bare in SECRETS else nearest(name.upper(), known)
+        secret = bare.removesuffix("_FILE") in SECRETS
+        hint = f" Secrets have no prefix: set {bare}." if secret else nearest(name.upper(), known)
         raise ConfigError(f"Unknown setting '{name}' in the environment.{hint} Correct it or unset it.")
-    return _Layer(_Environment(environ)(), "in the environment", _variable)
+    given = {**environ, **_secrets_in_files(environ)}
+    return _Layer(_Environment(given)(), "in the environment", _variable)
+
+
+def _secrets_in_files(environ: Mapping[str, str]) -> dict[str, str]:
+    """The secrets that NAME_FILE variables point to."""
+    kept = [Path(folder) for folder in (DOCKER_SECRETS, environ.get(SYSTEMD_SECRETS)) if folder]
+    found: dict[str, str] = {}
+    for name in SECRETS:
+        variable = f"{name}_FILE"
+        if not (given := environ.get(variable)):
+            continue
+        if environ.get(name):
+            raise ConfigError(f"Both {name} and {variable} are set in the environment. Unset one of them.")
+        path = Path(given)
+        found[name] = _secret(path, f"'{variable}' in the environment is '{path}'", private=path.parent not in kept)
+    return found
+
+
+def _secret(path: Path, told: str, *, private: bool) -> str:
+    """What stands in a secret's file; `private`: nobody but its owner may be able to read it."""
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise ConfigError(f"{told}, which is no file. Put the secret into a file, and name that.")
+        if private and os.name != "nt" and mode & 0o077:
+            raise ConfigError(
+                f"{told}, which others on this machine may read. Run `chmod 600 {shlex.quote(str(path))}`."
+            )
+        text = path.read_text(encoding="utf-8").strip()
+    except OSError as exc:
+        raise ConfigError(
+            f"{told}, which can't be read: {exc.strerror}. Correct the path, or who owns the file."
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{told}, which is no text. Put the secret into it as it was given to you.") from None
+    if not text:
+        raise ConfigError(f"{told}, and that file is empty. Put the secret into it.")
+    return text

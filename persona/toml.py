@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from persona.errors import FiresideError
 
 M = TypeVar("M", bound=BaseModel)
+_VALUE = 120  # characters of a wrong value that are shown
 
 
 def read_toml(path: Path, what: str, error: type[FiresideError]) -> dict[str, Any]:
@@ -36,13 +38,17 @@ def parse_toml(path: Path, model: type[M], what: str, error: type[FiresideError]
 
 def explain(exc: ValidationError, model: type[BaseModel]) -> str:
     """The first validation error as a sentence: key, value, what to do."""
-    first = exc.errors()[0]
+    # A mistyped key is also missing: what it was meant to be says more than that.
+    first = min(exc.errors(), key=lambda error: error["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"unknown key '{key}'.{nearest(str(first['loc'][-1]), known_keys(model))}"
+        return f"unknown key '{key}'.{nearest(str(first['loc'][-1]), keys_at(model, first['loc'][:-1]))}"
     if first["type"] == "missing":
         return f"'{key}' is missing. Add it."
-    return f"'{key}' is {first['input']!r}: {first['msg'].removeprefix('Value error, ')}. Correct it."
+    value, why = repr(first["input"]), first["msg"].removeprefix("Value error, ")
+    if len(value) > _VALUE:
+        value = f"{value[:_VALUE]}…"
+    return f"'{key}' is {value}: {why}. Correct it."
 
 
 def nearest(key: str, known: list[str]) -> str:
@@ -51,12 +57,11 @@ def nearest(key: str, known: list[str]) -> str:
     return f" Did you mean '{close[0]}'?" if close else f" Known keys: {', '.join(sorted(known))}."
 
 
-def known_keys(model: type[BaseModel]) -> list[str]:
-    """The keys of a model and of the models in it."""
-    keys: list[str] = []
-    for name, info in model.model_fields.items():
-        keys.append(info.alias or name)
-        for part in (info.annotation, *getattr(info.annotation, "__args__", ())):
-            if isinstance(part, type) and issubclass(part, BaseModel):
-                keys.extend(known_keys(part))
-    return keys
+def keys_at(model: type[BaseModel], place: Iterable[str | int]) -> list[str]:
+    """The keys that a model's table may have at a place, such as ("document", 0)."""
+    for part in place:
+        info = next((info for name, info in model.model_fields.items() if (info.alias or name) == part), None)
+        for kind in (info.annotation, *getattr(info.annotation, "__args__", ())) if info else ():
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                model = kind
+    return [info.alias or name for name, info in model.model_fields.items()]

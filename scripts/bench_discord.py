@@ -36,8 +36,8 @@ from tests.discord_fake import Channel, FakeDiscord, Interaction, Message
 Figures = dict[str, Any]
 
 if TYPE_CHECKING:
+    from bot.running import Parts
     from persona.pipeline import Answered, Fireside
-    from persona.settings import Settings
     from persona.types import Question
     from scripts.bench_model import Measured, Report
 
@@ -266,19 +266,25 @@ def bench(voice: str, data: Path, sizes: Sizes, report: Report) -> None:
 
 def serve(voice: str, notes: Path) -> None:
     """The bot's process: as `fireside discord`, beside a task that notes how late it is woken."""
-    from bot.discord.run import check_token, point_at, set_up_log
+    from bot.discord.run import check_token, point_at, quiet
+    from bot.logs import set_up
+    from bot.running import Parts
     from persona.opening import open_fireside
 
     settings = load_settings(None if voice == "fake" else {"voice": voice})
     token = check_token(settings)
-    set_up_log()
+    set_up(settings)
+    quiet()
     point_at(settings)
-    fireside = cast("Fireside", Echo()) if voice == "fake" else open_fireside(settings)
-    lags = asyncio.run(_serve(settings, fireside, token))
+
+    def opened(_other: str = "") -> Fireside:
+        return cast("Fireside", Echo()) if voice == "fake" else open_fireside(settings)
+
+    lags = asyncio.run(_serve(Parts(settings, opened, opened, lambda: settings), token))
     notes.write_text(json.dumps(lags), encoding="utf-8")
 
 
-async def _serve(settings: Settings, fireside: Fireside, token: str) -> list[tuple[float, float]]:
+async def _serve(parts: Parts, token: str) -> list[tuple[float, float]]:
     """When the task was to be woken next, by the monotonic clock, and how many milliseconds late it was; until the end."""
     from bot.discord import run
 
@@ -292,7 +298,7 @@ async def _serve(settings: Settings, fireside: Fireside, token: str) -> list[tup
 
     probing = asyncio.create_task(probe())
     try:
-        await run.serve(settings, fireside, token)
+        await run.serve(parts, token)
     finally:
         probing.cancel()
         with suppress(asyncio.CancelledError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,13 +57,23 @@ class Pending:
 class FiresideClient(discord.Client):
     """Answers mentions, DMs, threads and commands. `data_dir` holds the evaluations; `content`: whether the message-content
     intent may be asked for; without it mentions, DMs and commands still work. `pace` is the seconds between two edits of a
-    reply that is being written, `options` are the library's."""
+    reply that is being written, `connected` hears
+    when the connection comes and goes, `options` are the library's."""
 
     def __init__(
-        self, host: Host, store: Store, data_dir: Path, *, content: bool = True, pace: float = PACE, **options: Any
+        self,
+        host: Host,
+        store: Store,
+        data_dir: Path,
+        *,
+        content: bool = True,
+        pace: float = PACE,
+        connected: Callable[[bool], None] = lambda _there: None,
+        **options: Any,
     ) -> None:
         intents = discord.Intents(guilds=True, guild_messages=True, dm_messages=True, message_content=content)
         super().__init__(intents=intents, allowed_mentions=NOBODY, **options)
+        self._connected = connected
         self.desk = Desk(PLATFORM, host, store, data_dir, NAMED, pace=pace)
         self.commands = Commands(self)
         self._pending: dict[int, Pending] = {}
@@ -83,12 +94,21 @@ class FiresideClient(discord.Client):
     async def on_ready(self) -> None:
         """Says that it is there, and answers what a process that was killed left behind."""
         log.info(f"Connected as {self.user}, in {len(self.guilds)} servers.")
+        self._connected(True)
         if self.desk.leaving:
             return
         with self.desk.work():
             for event, channel in await self.desk.left_behind():
                 if event.isdecimal():
                     await self._take_up(int(event), int(channel))
+
+    async def on_resumed(self) -> None:
+        """The connection is there again, and what was missed comes."""
+        self._connected(True)
+
+    async def on_disconnect(self) -> None:
+        """The connection broke; the library makes it anew."""
+        self._connected(False)
 
     async def on_message(self, message: discord.Message) -> None:
         """Answers what is said to the bot."""

@@ -11,8 +11,9 @@ import discord
 from discord.http import Route
 
 from bot.discord.commands import Commands, registered
-from bot.discord.run import BAD_TOKEN, NO_CONTENT, PORTAL, check_token, point_at, set_up_log
+from bot.discord.run import BAD_TOKEN, NO_CONTENT, PORTAL, check_token, point_at, quiet
 from bot.doctor import Check
+from bot.logs import set_up
 from persona.card import load_card
 from persona.errors import FiresideError
 from persona.settings import Settings
@@ -40,7 +41,8 @@ def examine(load: Callable[[], Settings]) -> Iterator[Check]:
     except FiresideError as exc:
         yield Check("token", "problem", str(exc))
         return
-    set_up_log()
+    set_up(settings)
+    quiet()
     point_at(settings)
     yield from asyncio.run(_all(token, card.disclosure))
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import sys
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import aiohttp
 import discord
@@ -16,9 +14,8 @@ from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
 from bot.discord.client import FiresideClient, ShardedClient
-from bot.running import running, until
+from bot.running import Parts, running, until
 from persona.errors import ConfigError, FiresideError
-from persona.pipeline import Fireside
 from persona.settings import Settings
 
 log = logging.getLogger("fireside.discord")
@@ -38,15 +35,6 @@ NO_CONTENT = (
 )
 
 
-class OneLine(logging.Formatter):
-    """Log lines for a person: an exception is its name and message, never a traceback."""
-
-    def formatException(self, ei: Any) -> str:  # noqa: N802 (logging's name)
-        """The exception in one line."""
-        error: object = ei[1]
-        return f"  {type(error).__name__}: {error}"
-
-
 def check_token(settings: Settings) -> str:
     """The token; ConfigError where there is none."""
     token = settings.discord_token.get_secret_value().strip() if settings.discord_token else ""
@@ -63,32 +51,35 @@ def point_at(settings: Settings) -> None:
         DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(settings.discord_gateway_url)
 
 
-def run(settings: Settings, fireside: Fireside, personas: Callable[[str], Fireside] | None = None) -> None:
+def run(parts: Parts) -> None:
     """Answers on Discord until SIGINT or SIGTERM. FiresideError: no or a wrong token, no connection, no store."""
-    token = check_token(settings)
-    set_up_log()
-    point_at(settings)
-    asyncio.run(serve(settings, fireside, token, personas))
+    token = check_token(parts.settings)
+    quiet()
+    point_at(parts.settings)
+    asyncio.run(serve(parts, token))
 
 
-def set_up_log() -> None:
-    """What happens goes to stderr, a line each."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(OneLine("%(asctime)s %(message)s", "%H:%M:%S"))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)
-    logging.getLogger("fireside").setLevel(logging.INFO)
-    discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # the bot has no voice
+def quiet() -> None:
+    """The library is not to speak of a voice that the bot doesn't have."""
+    discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
 
 
-async def serve(
-    settings: Settings, fireside: Fireside, token: str, personas: Callable[[str], Fireside] | None = None
-) -> None:
+async def serve(parts: Parts, token: str) -> None:
     """See `run`, in an event loop."""
+    settings = parts.settings
     kind = ShardedClient if settings.discord_sharded else FiresideClient
-    async with running(settings, fireside, personas) as (host, store, stop):
-        await keep_running(lambda content: kind(host, store, settings.data_dir, content=content), token, stop)
+    async with running(parts) as (host, store, stop, health, _):
+
+        def connected(there: bool) -> None:
+            if there:
+                health.up("platform")
+            else:
+                health.down("platform", "the connection to Discord broke and is being made anew")
+
+        def make(content: bool) -> FiresideClient:
+            return kind(host, store, settings.data_dir, content=content, connected=connected)
+
+        await keep_running(make, token, stop)
 
 
 async def keep_running(make: Callable[[bool], FiresideClient], token: str, stop: asyncio.Event) -> None:

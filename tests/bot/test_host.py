@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, closing
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from bot.host import COMMANDS, Asker, Host, Refused, Update, Waiting, Writing, span
+from bot.host import COMMANDS, Asker, Host, Refusal, Refused, Update, Waiting, Writing, span
 from bot.limits import Limits
 from bot.store import PlaceSettings, Store
 from persona.card import load_card
-from persona.errors import ConfigError, InputError, PassageIndexError
+from persona.errors import ConfigError, InputError, PassageIndexError, VerificationError
 from persona.index import PassageIndex
 from persona.models import load_coefficients
 from persona.pipeline import Answered, Fireside
@@ -54,11 +56,11 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 class Gated:
     """Stands where the Fireside does: answers when it is let, in the order of the questions, and counts who is at work."""
 
-    writer = None
     model_problem = ""
 
-    def __init__(self, real: Fireside, error: Exception | None = None) -> None:
+    def __init__(self, real: Fireside, error: Exception | None = None, model: object = None) -> None:
         self.card, self.corpus, self.policy = real.card, real.corpus, real.policy
+        self.writer = None if model is None else SimpleNamespace(model=model)
         self.gate = asyncio.Semaphore(0)
         self.error = error
         self.log: dict[str, Any] = {"at work": 0, "most": 0, "asked": []}  # shared with the copies
@@ -100,6 +102,33 @@ class Person:
     @property
     def places(self) -> list[int]:
         return [u.place for u in self.told if isinstance(u, Waiting)]
+
+
+class Ending(ScriptedModel):
+    """Notes that it was closed."""
+
+    ended = False
+
+    async def close(self) -> None:
+        self.ended = True
+
+
+class Observed:
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.replies: list[tuple[str, str, float, float]] = []
+        self.refusals: list[tuple[str, Refusal]] = []
+        self.failures: list[tuple[str, Exception]] = []
+
+    def answered(self, answered: Answered, platform: str, *, waited: float, seconds: float) -> None:
+        self.replies.append((platform, answered.reply.reason, waited, seconds))
+
+    def refused(self, platform: str, why: Refusal) -> None:
+        self.refusals.append((platform, why))
+
+    def failed(self, platform: str, error: Exception) -> None:
+        self.failures.append((platform, error))
 
 
 async def until(true: Any) -> None:
@@ -199,20 +228,37 @@ async def test_who_asks_too_fast_is_told_for_how_long_to_wait(mara: Fireside, st
     assert isinstance((await all_of(host, asker=BOB))[-1], Answered)
 
 
-@pytest.mark.parametrize("kind", [PassageIndexError, ValueError])
+@pytest.mark.parametrize("kind", [PassageIndexError, ValueError, VerificationError])
 async def test_a_failure_is_told_in_a_sentence_and_the_next_question_is_served(
     mara: Fireside, store: Store, caplog: pytest.LogCaptureFixture, kind: type[Exception]
 ):
     fireside = Gated(mara, kind("The index at '/secret/path' is gone."))
-    host = host_of(fireside, store)
+    seen = Observed()
+    host = host_of(fireside, store, observer=seen)
     fireside.gate.release()
     (refused,) = await all_of(host)
     assert isinstance(refused, Refused)
     assert "can't answer" in refused.text
     assert "/secret" not in refused.text
-    assert "/secret" in caplog.text
+    assert (seen.failures, seen.refusals) == ([("discord", fireside.error)], [("discord", Refusal.NOT_HERE)])
     fireside.gate.release()
     assert len(await all_of(host)) == 1
+
+
+async def test_the_log_says_why_something_is_away_but_of_a_mistake_of_ours_only_where_it_is(
+    mara: Fireside, store: Store, caplog: pytest.LogCaptureFixture
+):
+    # The message of such a mistake may be what somebody wrote.
+    for error in (PassageIndexError("The index at '/data' is gone."), KeyError(ASKED), VerificationError(ASKED)):
+        fireside = Gated(mara, error)
+        fireside.gate.release()
+        await all_of(host_of(fireside, store))
+    assert "The index at '/data' is gone." in caplog.text
+    assert ASKED not in caplog.text
+    away, *mistakes = (vars(r) for r in caplog.records if r.levelname == "ERROR")
+    assert away["exc_info"] is not None
+    assert [m["error"] for m in mistakes] == ["KeyError", "VerificationError"]
+    assert all("test_host.py:" in m["at"] for m in mistakes)
 
 
 async def test_a_chat_models_text_grows_and_ends_as_the_reply(mara: Fireside, store: Store):
@@ -314,11 +360,13 @@ async def test_quotes_are_of_the_speaker_and_talk_asked_for(mara: Fireside, stor
 
 
 async def test_why_sources_status_and_help_say_what_they_are_for(mara: Fireside, store: Store):
-    host = Host(mara, store, clock=iter([0.0, 3 * 3600.0]).__next__)
+    times = [0.0]
+    host = Host(mara, store, clock=lambda: times[-1])
     answered = (await all_of(host))[-1]
     assert isinstance(answered, Answered)
     assert "passages, best first:" in host.why(answered)
     assert mara.corpus.catalog.talk[0].title in await host.sources_text(ANN)
+    times.append(3 * 3600.0)
     status = await host.status_text(ANN)
     assert "Voice: quotes" in status
     assert "threshold" not in status
@@ -347,6 +395,136 @@ async def test_feedback_is_kept_with_the_turns_unless_the_user_opted_out(mara: F
     assert not await host.feedback(question, given, BOB, "r1", good=True)
     (kept,) = await store.feedback()
     assert (kept.user, kept.question, kept.history, kept.decision) == ("ann", ASKED, question.history, Decision.ABSTAIN)
+
+
+async def test_one_id_joins_the_log_line_the_explanation_and_the_feedback(
+    mara: Fireside, store: Store, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("INFO", "fireside")
+    host = Host(mara, store)
+    question = Question(text=ASKED, id="m7")
+    ids: list[str] = []
+    for seed in (0, 3):
+        (answered,) = [u async for u in host.answer(question, ANN, seed=seed)]
+        assert isinstance(answered, Answered)
+        ids.append(answered.reply.id)
+        assert f"reply {ids[-1]}" in host.why(answered)
+        await host.feedback(question, answered.reply, ANN, "the message's", good=False)
+    assert ids == ["m7", "m7-3"]  # a second try is another reply
+    assert [vars(r)["id"] for r in caplog.records if r.message == "reply"] == ids
+    assert [f.reply_id for f in await store.feedback()] == ids
+
+
+async def test_a_reply_without_an_id_is_given_one_of_its_own(mara: Fireside, store: Store):
+    host = Host(mara, store)
+    ids = {(await all_of(host))[-1].reply.id for _ in range(2)}  # pyright: ignore[reportAttributeAccessIssue]
+    assert len(ids - {""}) == 2
+
+
+async def test_the_log_line_of_a_reply_holds_its_facts_and_neither_words_nor_people(
+    mara: Fireside, store: Store, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("DEBUG", "fireside")
+    answered = (await all_of(Host(mara, store)))[-1]
+    assert isinstance(answered, Answered)
+    (record,) = caplog.records
+    facts = {k: v for k, v in vars(record).items() if k not in vars(logging.makeLogRecord({})) and k != "message"}
+    assert facts.pop("ms") >= facts.pop("waited_ms") >= 0
+    assert facts.pop("id") == answered.reply.id
+    assert facts == {"platform": "discord", "decision": "answer", "reason": "supported", "voice": "quotes"}
+    assert record.getMessage() == "reply"
+
+
+async def test_an_observer_is_told_what_becomes_of_each(mara: Fireside, store: Store):
+    seen, times = Observed(), [100.0]
+    fireside = Gated(mara)
+    limits = Limits(per_user="2/minute", clock=lambda: 0.0)
+    host = host_of(fireside, store, limits, waiting=1, observer=seen, clock=lambda: times[-1])
+    people = [Person(host, "0"), Person(host, "1")]
+    await until(lambda: people[1].places)
+    await all_of(host, asker=BOB)  # full
+    times.append(102.0)
+    fireside.gate.release()
+    await people[0].task
+    await until(lambda: len(fireside.log["asked"]) == 2)
+    times.append(103.5)
+    fireside.gate.release()
+    await people[1].task
+    await all_of(host)  # her third
+    assert seen.replies == [("discord", Reason.SUPPORTED, 0.0, 2.0), ("discord", Reason.SUPPORTED, 2.0, 3.5)]
+    assert seen.refusals == [("discord", Refusal.FULL), ("discord", Refusal.TOO_FAST)]
+    assert seen.failures == []
+
+
+async def test_traffic_tells_for_how_long_nothing_moved(mara: Fireside, store: Store):
+    times = [0.0]
+    fireside = Gated(mara)
+    host = host_of(fireside, store, clock=lambda: times[-1])
+    assert host.traffic == (0, 0, 256, 0.0)
+    people = [Person(host, "0")]
+    await until(lambda: fireside.log["at work"])
+    times.append(50.0)
+    people.append(Person(host, "1"))  # who joins a queue does not move it
+    await until(lambda: people[1].places)
+    assert host.traffic == (1, 1, 256, 50.0)
+    fireside.gate.release()
+    await people[0].task
+    assert host.traffic == (1, 0, 256, 0.0)
+    fireside.gate.release()
+    await people[1].task
+
+
+async def test_a_persona_that_is_replaced_ends_its_replies_and_is_closed_after_the_last(mara: Fireside, store: Store):
+    old, new = Gated(mara), Gated(mara)
+    host = host_of(old, store, at_once=2)
+    people = [Person(host, "0"), Person(host, "1")]
+    await until(lambda: old.log["at work"] == 2)
+    host.replace(new)  # pyright: ignore[reportArgumentType]
+    new.gate.release()
+    later = Person(host, "2")
+    old.gate.release()
+    await people[0].task
+    assert "closed" not in old.log
+    old.gate.release()
+    await asyncio.gather(later.task, people[1].task)
+    await host.close()
+    assert old.log["closed"]
+    assert "closed" not in new.log
+    assert [[text for text, _, _ in f.log["asked"]] for f in (old, new)] == [["0", "1"], ["2"]]
+    assert all(isinstance(p.told[-1], Answered) for p in (*people, later))
+
+
+async def test_the_chat_model_is_closed_with_the_last_persona_that_uses_it(mara: Fireside, store: Store):
+    first, second = Ending(), Ending()
+    personas = [Gated(mara, model=model) for model in (first, first, second)]
+    host = host_of(personas[0], store)
+    ends: list[tuple[bool, bool]] = []
+    for persona in personas[1:]:
+        host.replace(persona)  # pyright: ignore[reportArgumentType]
+        await host.close()
+        ends.append((first.ended, second.ended))
+    assert ends == [(False, False), (True, False)]
+    assert [f.log.get("closed") for f in personas] == [True, True, None]
+
+
+async def test_personas_of_places_are_replaced_too(mara: Fireside, store: Store):
+    opened = [Gated(mara) for _ in range(2)]
+    given = iter(opened)
+    host = host_of(Gated(mara), store, personas=lambda _name: next(given))
+    await store.change_place("discord", "g1", "c1", persona="other")
+    assert vars(await host.serving(ANN))["log"] is opened[0].log
+    assert list(host.personas) == ["other"]
+    host.replace(Gated(mara), {"other": opened[1]})  # pyright: ignore[reportArgumentType]
+    assert vars(await host.serving(ANN))["log"] is opened[1].log
+    await host.close()
+    assert [f.log.get("closed") for f in opened] == [True, True]
+
+
+async def test_new_limits_hold_from_the_next_question_on(mara: Fireside, store: Store):
+    host = Host(mara, store, Limits(per_user="1/minute", clock=lambda: 0.0))
+    await all_of(host)
+    host.limit(Limits(per_user="2/minute", clock=lambda: 0.0))
+    assert [type((await all_of(host))[-1]) for _ in range(3)] == [Answered, Answered, Refused]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -103,6 +105,9 @@ def test_the_model_voice_and_its_settings_can_be_set():
         ("FIRESIDE_CHROMA_URL", "http://host:port"),
         ("FIRESIDE_DISCORD_GATEWAY_URL", "http://localhost"),
         ("FIRESIDE_SLACK_API_URL", "http://localhost/api"),
+        ("FIRESIDE_MONITOR_PORT", "-1"),
+        ("FIRESIDE_LOG_FORMAT", "xml"),
+        ("FIRESIDE_LIMIT_OVERALL", "12 per minute"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name_place_and_value(name: str, value: str):
@@ -118,3 +123,96 @@ def test_an_empty_option_is_refused_as_the_option():
 @pytest.mark.parametrize("written", ["5%", "0.05"])
 def test_a_risk_is_a_share_or_a_percentage(written: str):
     assert load_settings(environ={"FIRESIDE_RISK": written}, places=[]).risk == pytest.approx(0.05)
+
+
+def secret_file(folder: Path, text: str, mode: int = 0o600) -> Path:
+    path = folder / "token file"
+    path.write_text(text, encoding="utf-8")
+    path.chmod(mode)
+    return path
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_every_secret_may_lie_in_a_file(tmp_path: Path, name: str):
+    settings = load_settings(environ={f"{name}_FILE": str(secret_file(tmp_path, " s3cret\n"))}, places=[])
+    found = getattr(settings, name.lower())
+    assert found.get_secret_value() == "s3cret"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o620])
+def test_a_secret_that_others_may_read_is_refused_with_the_command_that_mends_it(tmp_path: Path, mode: int):
+    path = secret_file(tmp_path, "s3cret", mode)
+    message = refused(environ={"DISCORD_TOKEN_FILE": str(path)})
+    assert "'DISCORD_TOKEN_FILE'" in message
+    assert message.endswith(f"Run `chmod 600 '{path}'`.")
+    assert "s3cret" not in message
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_what_systemd_keeps_to_the_service_may_have_the_mode_that_it_gave_it(tmp_path: Path):
+    path = secret_file(tmp_path, "s3cret", 0o440)
+    environ = {"HF_TOKEN_FILE": str(path), "CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert load_settings(environ=environ, places=[]).hf_token is not None
+    elsewhere = environ | {"CREDENTIALS_DIRECTORY": str(tmp_path.parent)}
+    assert "chmod 600" in refused(environ=elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda folder: folder / "nosuch", "No such file"),
+        (lambda folder: folder, "is no file"),
+        (lambda folder: secret_file(folder, " \n"), "is empty"),
+        (lambda folder: secret_file(folder, "").write_bytes(b"\xff\xfe") and folder / "token file", "is no text"),
+    ],
+)
+def test_a_secrets_file_that_is_of_no_use_is_named(tmp_path: Path, make: Callable[[Path], Path], why: str):
+    path = make(tmp_path)
+    message = refused(environ={"SLACK_APP_TOKEN_FILE": str(path)})
+    assert message.startswith(f"'SLACK_APP_TOKEN_FILE' in the environment is '{path}'")
+    assert why in message
+
+
+def test_a_secret_given_twice_is_refused(tmp_path: Path):
+    both = {"HF_TOKEN": "a", "HF_TOKEN_FILE": str(secret_file(tmp_path, "b"))}
+    assert "Both HF_TOKEN and HF_TOKEN_FILE" in refused(environ=both)
+    assert load_settings(environ={**both, "HF_TOKEN": ""}, places=[]).hf_token is not None
+
+
+def test_a_secrets_file_is_named_in_the_environment_alone_and_without_our_prefix(tmp_path: Path):
+    assert "Set DISCORD_TOKEN_FILE in the environment" in refused(
+        places=[write(tmp_path, 'discord_token_file = "/run/token"')]
+    )
+    assert "set DISCORD_TOKEN_FILE" in refused(environ={"FIRESIDE_DISCORD_TOKEN_FILE": "x"})
+
+
+def test_monitoring_is_off_and_local_and_the_log_is_for_people_unless_set():
+    settings = load_settings(environ={}, places=[])
+    assert (settings.monitor_port, settings.monitor_host) == (None, "127.0.0.1")
+    assert (settings.log_format, settings.log_level) == ("console", "info")
+    environ = {"FIRESIDE_MONITOR_PORT": "9464", "FIRESIDE_LOG_FORMAT": "json", "FIRESIDE_LIMIT_USER": "3/hour"}
+    settings = load_settings(environ=environ, places=[])
+    assert (settings.monitor_port, settings.log_format, settings.limit_user) == (9464, "json", "3/hour")
+
+
+@pytest.mark.parametrize("key", ["monitr_port", "log_levle", "limit_users"])
+def test_a_mistyped_key_is_told_its_file_and_the_nearest_one(tmp_path: Path, key: str):
+    message = refused(places=[write(tmp_path, f"{key} = 1")])
+    nearest = {"monitr_port": "monitor_port", "log_levle": "log_level", "limit_users": "limit_user"}[key]
+    assert (f"'{key}'" in message, f"'{nearest}'" in message, "fireside.toml" in message) == (True, True, True)
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "shown"),
+    [
+        ("monitor_port = 70000", "monitor_port", "70000"),
+        ("monitor_port = [1]", "monitor_port", "[1]"),
+        ('log_level = "loud"', "log_level", "loud"),
+        ("[voice]\nloud = true", "voice", "{'loud': True}"),
+        ('limit_channel = "0/minute"', "limit_channel", "0/minute"),
+    ],
+)
+def test_a_wrong_value_in_a_file_is_refused_by_key_file_and_value(tmp_path: Path, line: str, key: str, shown: str):
+    path = write(tmp_path, line) / "fireside.toml"
+    assert refused(places=[tmp_path]).startswith(f"'{key}' in '{path}' is '{shown}'")

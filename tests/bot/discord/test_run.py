@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from typer.testing import CliRunner
 from bot.commands import Start, app
 from bot.discord.client import FiresideClient, ShardedClient
 from bot.discord.doctor import examine_with
-from bot.discord.run import OneLine, check_token, keep_running, point_at
+from bot.discord.run import check_token, keep_running, point_at
 from bot.host import Host
 from bot.store import FILE, Store
 from persona.errors import ConfigError, FiresideError
@@ -78,7 +77,10 @@ def test_the_command_asks_for_the_token_before_it_opens_the_persona():
 
 def test_doctor_names_the_platforms_that_it_knows():
     result = CliRunner().invoke(app, ["doctor", "irc"])
-    assert (result.exit_code, result.stderr) == (2, "There is no platform 'irc'. Give 'discord', or nothing.\n")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "There is no platform 'irc'. Give 'discord' or 'slack', or nothing.\n",
+    )
 
 
 def _never(_settings: Settings) -> Fireside:
@@ -148,14 +150,6 @@ async def test_doctor_on_a_wrong_token_says_so_and_nothing_else():
         point_at(settings(fake))
         (check,) = [check async for check in examine_with("wrong", "")]
         assert (check.what, check.state) == ("token", "problem")
-
-
-def test_the_log_has_no_traceback():
-    try:
-        raise ValueError("a lamp")
-    except ValueError as exc:
-        record = logging.LogRecord("x", logging.ERROR, "", 0, "It broke.", (), (type(exc), exc, exc.__traceback__))
-    assert OneLine("%(message)s").format(record) == "It broke.\n  ValueError: a lamp"
 
 
 class Unhurried(ShardedClient):
