@@ -18,12 +18,14 @@ from bot.models import app as model_app
 from persona.errors import FiresideError, InputError
 
 if TYPE_CHECKING:
+    from bot.running import Parts
     from persona.pipeline import Fireside
     from persona.settings import Settings
     from persona.types import Reply
 
 INSTALL_EVALS = "pip install 'fireside[evals]'"
 INSTALL_DISCORD = "pip install 'fireside[discord]'"
+INSTALL_SLACK = "pip install 'fireside[slack]'"
 
 
 class _Group(TyperGroup):
@@ -228,28 +230,47 @@ def index(
 def on_discord(ctx: typer.Context) -> None:
     """Run the bot on Discord, until Ctrl-C."""
     with _extra("fireside discord", INSTALL_DISCORD):
-        from bot.discord.run import check_token, run
+        from bot.discord.run import run
 
-    from bot.opening import notes
+        run(_parts(ctx))
 
-    begun = _start(ctx)
-    settings = begun.settings()
-    check_token(settings)
-    fireside = begun.open(settings)
-    for note in notes(fireside):
-        say(note)
 
-    def persona(name: str) -> Fireside:
-        # The risk is certified for one persona, and there is one chat model.
-        return begun.open(settings.model_copy(update={"persona": name, "voice": "quotes", "risk": None}))
+slack_app = typer.Typer(help="Run the bot on Slack; print the manifest of its app.", invoke_without_command=True)
+app.add_typer(slack_app, name="slack")
 
-    run(settings, fireside, persona)
+
+@slack_app.callback()
+def on_slack(ctx: typer.Context) -> None:
+    """Run the bot on Slack, until Ctrl-C."""
+    if ctx.invoked_subcommand is None:
+        with _extra("fireside slack", INSTALL_SLACK):
+            from bot.slack.run import run
+
+            run(_parts(ctx))
+
+
+@slack_app.command("manifest")
+def slack_manifest(
+    ctx: typer.Context,
+    yaml: Annotated[bool, typer.Option("--yaml", help="As YAML; else JSON.")] = False,
+    url: Annotated[str | None, typer.Option(help="HTTP mode: where Slack reaches the bot, https://…")] = None,
+    name: Annotated[str, typer.Option(help="What the app is called.")] = "Fireside",
+) -> None:
+    """Print the manifest to create the Slack app from: the scopes and events that the features need."""
+    with _extra("fireside slack", INSTALL_SLACK):
+        from bot.slack.manifest import manifest, printed
+    from persona.card import load_card
+    from persona.corpus import load_corpus
+
+    card = load_card(_start(ctx).settings().persona)
+    talks = [talk.title for talk in load_corpus(card.catalog, card.aliases).catalog.talk]
+    emit(printed(manifest(name, card.disclosure, talks, url=url), "yaml" if yaml else "json"))
 
 
 @app.command()
 def doctor(
     ctx: typer.Context,
-    platform: Annotated[str | None, typer.Argument(help="Only this platform: discord.")] = None,
+    platform: Annotated[str | None, typer.Argument(help="Only this platform: discord or slack.")] = None,
 ) -> None:
     """Check everything a start needs, and say what to do about each problem."""
     if platform is None:
@@ -257,8 +278,11 @@ def doctor(
     elif platform == "discord":
         with _extra("fireside doctor discord", INSTALL_DISCORD):
             from bot.discord.doctor import examine
+    elif platform == "slack":
+        with _extra("fireside doctor slack", INSTALL_SLACK):
+            from bot.slack.doctor import examine
     else:
-        raise InputError(f"There is no platform '{platform}'. Give 'discord', or nothing.")
+        raise InputError(f"There is no platform '{platform}'. Give 'discord' or 'slack', or nothing.")
 
     problems = 0
     for check in examine(_start(ctx).settings):
@@ -284,6 +308,29 @@ def evaluate(ctx: typer.Context) -> None:
         run = cast("Callable[..., object]", evals_app)
         code = run(args=list(ctx.args), prog_name="fireside eval", standalone_mode=True, obj=_start(ctx))
     raise typer.Exit(code if isinstance(code, int) else 0)
+
+
+def _parts(ctx: typer.Context) -> Parts:
+    """What a bot of a platform is started with."""
+    from bot.logs import set_up
+    from bot.opening import notes
+    from bot.running import Parts
+
+    begun = _start(ctx)
+    settings = begun.settings()
+    set_up(settings)
+
+    def opened() -> Fireside:
+        fireside = begun.open(settings)
+        for note in notes(fireside):
+            say(note)
+        return fireside
+
+    def other(name: str) -> Fireside:
+        # The risk is certified for one persona, and there is one chat model.
+        return begun.open(settings.model_copy(update={"persona": name, "voice": "quotes", "risk": None}))
+
+    return Parts(settings, opened, other, begun.settings)
 
 
 def _start(ctx: typer.Context) -> Start:

@@ -246,9 +246,11 @@ class Store:
             await connection.execute(delete(_feedback).where(*same))
             await connection.execute(insert(_feedback).values(row))
 
-    async def feedback(self, since: datetime | None = None) -> list[Feedback]:
-        """All feedback, or that from a time on; oldest first."""
+    async def feedback(self, since: datetime | None = None, *, of: tuple[str, str] | None = None) -> list[Feedback]:
+        """All feedback, or that from a time on, or that of a user of a platform; oldest first."""
         wanted = select(_feedback).order_by(_feedback.c.created)
+        if of is not None:
+            wanted = wanted.where(_feedback.c.platform == of[0], _feedback.c.user == of[1])
         if since is not None:
             wanted = wanted.where(_feedback.c.created >= since.timestamp())
         async with self._begin() as connection:

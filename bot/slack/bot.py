@@ -1,0 +1,446 @@
+"""The bot: which events are questions, what their answers rest on, and how each is answered once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from slack_bolt.async_app import AsyncApp
+
+from bot.desk import BROKEN, LEAVING, PACE, TOO_OLD, Desk, Exchange, Named, follow
+from bot.host import Asker, Host, Refused
+from bot.slack import commands, home, reading, rendering, views
+from bot.slack.delivery import FAILURES, STOPPED, Client, InThread, Outlet, ToPerson, error_of, told
+from bot.slack.reading import Event
+from bot.store import Store
+from persona.pipeline import Answered
+from persona.types import Question, Turn
+
+log = logging.getLogger("fireside.slack")
+PLATFORM = "slack"
+NAMED = Named("`/fireside forget`", "`/fireside forget opt-out`", "`/fireside forget opt-in`", "`/fireside settings`")
+ANYTHING = re.compile(r"[\s\S]*")
+NAMES = 5000  # users whose names are remembered
+PROMPTS = 4
+CHANGES = ("message_changed", "message_deleted")
+KINDS = (None, "thread_broadcast", "file_share", "me_message", "bot_message")
+
+
+@dataclass
+class Pending:
+    """A question that is being answered; an edit, a deletion or the stop button cancels the work on it."""
+
+    event: Event
+    text: str
+    work: asyncio.Task[Answered | Refused] | None = None
+    changed: bool = False
+    deleted: bool = False
+    stopped: bool = False
+
+    def stop(self) -> None:
+        """Stops the work."""
+        if self.work is not None:
+            self.work.cancel()
+
+
+class SlackBot:
+    """Answers mentions, DMs, threads, commands and clicks. `me` is the bot's user id, `data_dir` holds the evaluations."""
+
+    def __init__(
+        self, app: AsyncApp, host: Host, store: Store, data_dir: Path, *, me: str, team: str, pace: float = PACE
+    ) -> None:
+        self.app = app
+        self.client: Client = app.client
+        self.me, self.team = me, team
+        self.desk = Desk(PLATFORM, host, store, data_dir, NAMED, pace=pace)
+        self._pending: dict[str, Pending] = {}
+        self._threads: dict[str, bool] = {}
+        self._names: OrderedDict[str, str] = OrderedDict()
+        self.listeners: Any = app  # slack_bolt's types are partly unknown
+        self._listen()
+
+    def _listen(self) -> None:
+        app = self.listeners
+        app.event("app_mention")(self.on_mention)
+        app.event("message")(self.on_message)
+        app.event("app_home_opened")(self.on_home)
+        app.event("assistant_thread_started")(self.on_thread_started)
+        app.event("agent_session_stopped")(self.on_stopped)
+        app.event(ANYTHING)(_nothing)  # what is subscribed to and not ours is acknowledged all the same
+        commands.listen(self)
+        views.listen(self)
+        home.listen(self)
+        app.action(ANYTHING)(_acknowledged)
+        app.view(ANYTHING)(_acknowledged)
+        app.error(self.on_error)
+
+    # Events
+
+    async def on_mention(self, event: Event, body: Event) -> None:
+        """Somebody names the bot in a channel."""
+        await self._take_on(event, body, said=True)
+
+    async def on_message(self, event: Event, body: Event) -> None:
+        """Somebody writes where the bot is."""
+        subtype = event.get("subtype")
+        if subtype in CHANGES:
+            self._changed(event)
+        elif subtype in KINDS:
+            said = event.get("channel_type") == "im" or self.me in reading.mentioned(str(event.get("text", "")))
+            await self._take_on(event, body, said=said)
+
+    async def on_home(self, event: Event) -> None:
+        """Somebody opens the app: its home, or its conversation."""
+        with self.desk.work():
+            try:
+                if event.get("tab") == "messages":
+                    await self._suggest(str(event["channel"]), None)
+                else:
+                    await home.publish(self, str(event["user"]))
+            except FAILURES as exc:
+                log.warning(told(exc, str(event.get("channel"))))
+
+    async def on_thread_started(self, event: Event) -> None:
+        """Somebody opens a new thread with the assistant (the view that came before the agent's)."""
+        thread = cast("Event", event.get("assistant_thread") or {})
+        with self.desk.work(), contextlib.suppress(*FAILURES):
+            await self._suggest(str(thread["channel_id"]), str(thread["thread_ts"]))
+
+    async def on_stopped(self, event: Event) -> None:
+        """Somebody presses the stop button of what is being written."""
+        for pending in self._pending.values():
+            here = pending.event
+            if here.get("channel") == event.get("channel") and _root(here) == event.get("thread_ts"):
+                pending.stopped = True
+                pending.stop()
+
+    async def on_error(self, error: Exception, body: Event) -> None:
+        """A mistake of ours in one event ends that event alone."""
+        del body
+        log.error("A mistake while answering.", exc_info=error)
+
+    # Answers
+
+    async def respond(
+        self, question: Question, asker: Asker, outlet: Outlet, *, seed: int = 0, repeat: bool = False
+    ) -> None:
+        """Answers a question into an outlet; `repeat` shows the question above the reply."""
+        outcome = await follow(self.desk.host.answer(question, asker, seed=seed), outlet.show, self.desk.pace)
+        await self.post(question, outcome, asker, outlet, repeat=repeat)
+
+    async def post(
+        self,
+        question: Question,
+        outcome: Answered | Refused,
+        asker: Asker,
+        outlet: Outlet,
+        *,
+        repeat: bool = False,
+    ) -> None:
+        """Posts how a question came out, and remembers it."""
+        if isinstance(outcome, Refused):
+            await outlet.finish(rendering.plain(outcome.text))
+            return
+        note = "" if outlet.private else await self.desk.disclosure(asker, asker.channel)
+        reply_id = outcome.reply.id or question.id
+        exchange = Exchange(question, asker.user, outcome)
+        self.desk.memory.keep(reply_id, asker.channel, exchange)
+        rendered = rendering.message(
+            outcome.reply,
+            value=rendering.button_value(reply_id, question.text),
+            question=question.text if repeat else None,
+            note=note,
+            private=outlet.private,
+        )
+        ts = await outlet.finish(rendered)
+        if ts is not None:
+            self.desk.memory.keep(f"{asker.channel}:{ts}", asker.channel, exchange)
+
+    async def allowed(self, outlet: ToPerson, asker: Asker, *, mine: bool = False) -> bool:
+        """Whether a command or click is answered; if not, the person is told why. `mine`: it is about what is theirs, which
+        no setting keeps from them."""
+        refusal = LEAVING if self.desk.leaving else ""
+        if not refusal and not mine and not asker.channel.startswith("D"):
+            settings = await self.desk.settings(asker.place, asker.channel)
+            refusal = self.desk.refusal(settings, asker.user, [asker.channel])
+        if refusal:
+            await outlet.say(refusal)
+        return not refusal
+
+    def asker(self, user: str, channel: str, team: str = "") -> Asker:
+        """Who asks, and whose settings hold."""
+        return Asker(PLATFORM, user, team or self.team, channel)
+
+    async def exchange(self, value: Event, message: Event, channel: str) -> Exchange | None:
+        """What a reply of ours replied to, by the value of its buttons; after a restart read again from that and the
+        thread."""
+        reply_id = str(value.get("id", ""))
+        kept = self.desk.memory.reply(reply_id)
+        if kept is not None:
+            return kept
+        noted = reading.metadata_of(message)
+        user, asked = str(noted.get("user", "")), str(noted.get("asked", ""))
+        text = str(value.get("q") or reading.asked_in(cast("Sequence[Event]", message.get("blocks") or [])))
+        turns: tuple[Turn, ...] = ()
+        if asked and (root := str(message.get("thread_ts") or "")):
+            before = [m for m in await self._thread(channel, root) if str(m.get("ts")) < asked]
+            turns = reading.turns(before, user, self.me, self._recall(channel))
+        return Exchange(Question(text=text, id=reply_id, history=turns), user) if text else None
+
+    async def is_admin(self, user: str) -> bool:
+        """Whether somebody administers the workspace."""
+        try:
+            found = await self.client.users_info(user=user)
+        except FAILURES as exc:
+            log.warning(f"Slack doesn't say who {user} is ({error_of(exc)}): run `fireside doctor slack`.")
+            return False
+        about = cast("Event", found.get("user") or {})
+        return bool(about.get("is_admin") or about.get("is_owner") or about.get("is_primary_owner"))
+
+    async def text_of(self, text: str) -> str:
+        """What a text of Slack's asks, with names in place of ids."""
+        names = {user: await self._name(user) for user in set(reading.mentioned(text)) - {self.me}}
+        return reading.text_of(text, self.me, names)
+
+    async def take_up(self) -> None:
+        """Answers what a process that was killed left behind."""
+        with self.desk.work():
+            for event, channel in await self.desk.left_behind():
+                _, _, ts = event.partition(":")
+                if not ts:
+                    continue
+                with contextlib.suppress(*FAILURES):
+                    await self._take_up_one(channel, ts)
+                await self.desk.done(event)
+
+    async def _take_up_one(self, channel: str, ts: str) -> None:
+        found = await self._thread(channel, ts)
+        asked = next((m for m in found if m.get("ts") == ts), None)
+        if asked is None or time.time() - float(ts) > TOO_OLD or not self.desk.unseen(f"{channel}:{ts}"):
+            return
+        outlet = self._outlet({**asked, "channel": channel})
+        shown = await outlet.posted()
+        before = next((m for m in await self._thread(channel, _root(asked)) if m.get("ts") == shown), None)
+        if before is not None and any(
+            block.get("type") == "actions" for block in cast("list[Event]", before.get("blocks") or [])
+        ):
+            return  # a whole reply has buttons
+        await self._answer({**asked, "channel": channel}, shown)
+
+    async def _take_on(self, event: Event, body: Event, *, said: bool) -> None:
+        """Answers an event once, if it is one to be answered."""
+        channel, ts = str(event.get("channel", "")), str(event.get("ts", ""))
+        if not ts or self.desk.leaving or event.get("user") == self.me:
+            return
+        event_id = str(body.get("event_id", ""))
+        if event_id and not self.desk.unseen(event_id):
+            return
+        with self.desk.work():
+            try:
+                team = str(body.get("team_id") or event.get("team") or "")
+                event = {**event, "team": team}
+                if not await self._concerns(event, said=said):
+                    return
+                key = f"{channel}:{ts}"
+                # The same message comes as a mention and as a message, and again where Slack missed our answer.
+                if self.desk.unseen(key) and await self.desk.first_sight(key, channel):
+                    await self._answer(event)
+                    await self.desk.done(key)
+            except Exception as exc:
+                log.error("A mistake while answering.", exc_info=exc)
+                await self._outlet(event).finish(rendering.plain(BROKEN))
+
+    async def _concerns(self, event: Event, *, said: bool) -> bool:
+        """Whether a message is to be answered: it is said to the bot, or in its thread, and allowed."""
+        channel, user = str(event["channel"]), str(event.get("user", ""))
+        direct = event.get("channel_type") == "im" or channel.startswith("D")
+        if not said:
+            others = [name for name in reading.mentioned(str(event.get("text", ""))) if name != self.me]
+            if others or not event.get("thread_ts") or not str(event.get("text", "")).strip():
+                return False
+            if not await self._takes_part(channel, _root(event)) or await self.desk.opted_out(user):
+                return False
+        settings = await self.desk.settings(str(event.get("team") or self.team), None if direct else channel)
+        if event.get("bot_id") and not settings.other_bots:
+            return False
+        if not said and settings.answers == "mentions":
+            return False
+        return direct or not self.desk.refusal(settings, user, [channel])
+
+    async def _answer(self, event: Event, shown: str | None = None) -> None:
+        """Answers a message; `shown` is what stands there already of an answer to it."""
+        channel, ts = str(event["channel"]), str(event["ts"])
+        outlet = self._outlet(event, shown)
+        pending = self._pending[f"{channel}:{ts}"] = Pending(event, str(event.get("text", "")))
+        try:
+            await outlet.begin()
+            ready = await self._ready_answer(pending, outlet)
+            if pending.deleted or (ready is None and not pending.stopped):
+                await outlet.withdraw()
+            elif ready is None:
+                await outlet.finish(rendering.plain(STOPPED))
+            else:
+                question, outcome = ready
+                asker = self._asker_of(event)
+                await self._title(event, question)
+                await self.post(question, outcome, asker, outlet)
+                self._threads[f"{channel}:{_root(event)}"] = True
+        finally:
+            del self._pending[f"{channel}:{ts}"]
+
+    async def _ready_answer(self, pending: Pending, outlet: InThread) -> tuple[Question, Answered | Refused] | None:
+        """The answer to a question as it now stands; None once it is deleted or stopped."""
+        while True:
+            pending.changed = False
+            event = pending.event
+            turns = await self._history(event)
+            question = Question(text=await self.text_of(pending.text), id=_id(event), history=turns)
+            if pending.deleted or pending.stopped:
+                return None
+            if pending.changed:
+                continue
+            updates = self.desk.host.answer(question, self._asker_of(event))
+            pending.work = asyncio.create_task(follow(updates, outlet.show, self.desk.pace))
+            try:
+                outcome = await pending.work
+                if not pending.changed:
+                    return question, outcome
+            except asyncio.CancelledError:
+                if pending.deleted or pending.stopped:
+                    return None
+                if not pending.changed:
+                    raise
+            finally:
+                pending.stop()
+
+    def _changed(self, event: Event) -> None:
+        """A question that still waits was edited or deleted."""
+        message = cast("Event", event.get("message") or {})
+        ts = str(event.get("deleted_ts") or message.get("ts") or "")
+        pending = self._pending.get(f"{event.get('channel')}:{ts}")
+        if pending is None:
+            return
+        text = str(message.get("text", ""))
+        if event.get("subtype") == "message_deleted" or message.get("subtype") == "tombstone":
+            pending.deleted = True
+        elif text and text != pending.text:
+            pending.text, pending.changed = text, True
+        else:
+            return
+        pending.stop()
+
+    async def _history(self, event: Event) -> tuple[Turn, ...]:
+        """The turns before a message: its thread's, as far as they are its author's and the bot's."""
+        channel, user, ts = str(event["channel"]), str(event.get("user", "")), str(event["ts"])
+        if await self.desk.opted_out(user) or not event.get("thread_ts"):
+            return ()
+        try:
+            found = await self._thread(channel, _root(event))
+        except FAILURES as exc:
+            log.warning(told(exc, channel))
+            return ()
+        before = [m for m in found if str(m.get("ts")) < ts]
+        since = self.desk.memory.since(user, channel)
+        alone = channel.startswith("D")
+        return reading.turns(before, user, self.me, self._recall(channel), since, alone=alone)
+
+    async def _thread(self, channel: str, root: str) -> list[Event]:
+        """The last messages of a thread, oldest first, its first one among them."""
+        found: list[Event] = []
+        cursor = ""
+        for _ in range(10):
+            page = await self.client.conversations_replies(
+                channel=channel, ts=root, limit=200, include_all_metadata=True, **({"cursor": cursor} if cursor else {})
+            )
+            found += cast("list[Event]", page.get("messages") or [])
+            cursor = str(cast("Event", page.get("response_metadata") or {}).get("next_cursor") or "")
+            if not cursor:
+                break
+        return found[-reading.READ_BACK :] if len(found) > reading.READ_BACK else found
+
+    async def _takes_part(self, channel: str, root: str) -> bool:
+        """Whether the bot has said something in this thread."""
+        key = f"{channel}:{root}"
+        if not self._threads.get(key):
+            self._threads[key] = False
+            with contextlib.suppress(*FAILURES):
+                self._threads[key] = any(m.get("user") == self.me for m in await self._thread(channel, root))
+        return self._threads[key]
+
+    def _recall(self, channel: str) -> reading.Recall:
+        def recall(ts: str) -> reading.Said | None:
+            kept = self.desk.memory.reply(f"{channel}:{ts}")
+            return reading.Said(kept.answered.reply.text, kept.user) if kept and kept.answered else None
+
+        return recall
+
+    def _outlet(self, event: Event, shown: str | None = None) -> InThread:
+        return InThread(
+            self.client,
+            channel=str(event["channel"]),
+            thread=_root(event),
+            asked=str(event["ts"]),
+            user=str(event.get("user") or event.get("bot_id") or ""),
+            team=str(event.get("team") or self.team),
+            me=self.me,
+            shown=shown,
+        )
+
+    def _asker_of(self, event: Event) -> Asker:
+        user = str(event.get("user") or event.get("bot_id") or "")
+        return self.asker(user, str(event["channel"]), str(event.get("team") or ""))
+
+    async def _name(self, user: str) -> str:
+        if user not in self._names:
+            name = "someone"
+            with contextlib.suppress(*FAILURES):
+                found = cast("Event", (await self.client.users_info(user=user)).get("user") or {})
+                profile = cast("Event", found.get("profile") or {})
+                name = str(profile.get("display_name") or found.get("real_name") or found.get("name") or name)
+            self._names[user] = name
+            if len(self._names) > NAMES:
+                self._names.popitem(last=False)
+        return self._names[user]
+
+    async def _suggest(self, channel: str, thread: str | None) -> None:
+        """Prompts to begin with: what the talks are much about."""
+        prompts = await home.prompts(self)
+        given = {"thread_ts": thread} if thread else {}
+        await self.client.assistant_threads_setSuggestedPrompts(
+            channel_id=channel, title="What would you like to know?", prompts=prompts[:PROMPTS], **given
+        )
+
+    async def _title(self, event: Event, question: Question) -> None:
+        """Names a thread with the agent after its first question."""
+        if str(event["channel"]).startswith("D") and not question.history:
+            with contextlib.suppress(*FAILURES):
+                await self.client.assistant_threads_setTitle(
+                    channel_id=str(event["channel"]),
+                    thread_ts=_root(event),
+                    title=rendering.label(question.text, 60),
+                )
+
+
+def _root(event: Event) -> str:
+    """The ts of the thread that an event is in, or begins."""
+    return str(event.get("thread_ts") or event["ts"])
+
+
+def _id(event: Event) -> str:
+    return f"{event['channel']}:{event['ts']}"
+
+
+async def _nothing() -> None:
+    """An event that is nobody's concern."""
+
+
+async def _acknowledged(ack: Any) -> None:
+    await ack()
