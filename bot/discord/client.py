@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import discord
 
-from bot.desk import BROKEN, LEAVING, PACE, TOO_OLD, Desk, Exchange, Named, follow
+from bot.desk import BROKEN, LEAVING, PACE, TOO_OLD, TURNS, Desk, Exchange, Named, exchanged, follow
 from bot.discord import reading, rendering
 from bot.discord.commands import Commands, sync
 from bot.discord.delivery import (
@@ -78,6 +78,7 @@ class FiresideClient(discord.Client):
         self.commands = Commands(self)
         self._pending: dict[int, Pending] = {}
         self._threads: dict[int, bool] = {}
+        self._elsewhere: set[int] = set()  # threads that were opened on nothing of ours
 
     def dispatch(self, event: str, /, *args: Any, **kwargs: Any) -> None:
         """Passes an event on; once it is closing the library has no loop for any."""
@@ -303,7 +304,30 @@ class FiresideClient(discord.Client):
         if await self.desk.opted_out(str(message.author.id)):
             return ()
         since = self.desk.memory.since(str(message.author.id), str(message.channel.id))
-        return await reading.history(message, self.user, self._recall, int(since or 0))
+        turns = await reading.history(message, self.user, self._recall, int(since or 0))
+        if since is None and isinstance(message.channel, discord.Thread):
+            turns = (*await self._opening(message.channel), *turns)[-TURNS:]
+        return turns
+
+    async def _opening(self, thread: discord.Thread) -> tuple[Turn, ...]:
+        """What was said where a thread was opened on a reply of ours."""
+        opened_on = await self._opened_on(thread)
+        kept = await self.exchange(opened_on) if opened_on is not None else None
+        if opened_on is None or kept is None:
+            return ()
+        said = kept.answered.reply.text if kept.answered else reading.said_in(opened_on.content)
+        return (*kept.question.history, *exchanged(kept.question, said))
+
+    async def _opened_on(self, thread: discord.Thread) -> discord.Message | None:
+        """The message of ours that a thread was opened on, which has its id; None for any other."""
+        opened_on = thread.starter_message
+        if opened_on is None and thread.id not in self._elsewhere:
+            with contextlib.suppress(discord.HTTPException):
+                opened_on = await self.get_partial_messageable(thread.parent_id).fetch_message(thread.id)
+        if opened_on is None or self.user is None or opened_on.author.id != self.user.id:
+            self._elsewhere.add(thread.id)
+            return None
+        return opened_on
 
     def _recall(self, message: int) -> reading.Said | None:
         kept = self.desk.memory.reply(str(message))
@@ -319,7 +343,7 @@ class FiresideClient(discord.Client):
         if isinstance(message.channel, discord.PartialMessageable) and message.guild is not None:
             with contextlib.suppress(discord.HTTPException):
                 found = await self.fetch_channel(message.channel.id)
-                if isinstance(found, discord.abc.MessageableChannel):
+                if isinstance(found, discord.abc.GuildChannel | discord.Thread) and isinstance(found, discord.abc.Messageable):
                     message.channel = found
         if not said and not await self._takes_part(message):
             return False
@@ -348,6 +372,8 @@ class FiresideClient(discord.Client):
                     if before.author.id == self.user.id:
                         self._threads[thread.id] = True
                         break
+                else:
+                    self._threads[thread.id] = await self._opened_on(thread) is not None
         return self._threads[thread.id]
 
     async def _take_up(self, message: int, channel: int) -> None:

@@ -65,5 +65,8 @@ class Scripted:
         await self.gate.wait()
         yield Answered(self.script(question), Trace())
 
+    def close(self) -> None:
+        """There is nothing to let go."""
+
     async def quotes(self, topic: str, speaker: str | None = None, limit: int = 3) -> list[ScoredCitation]:
         return [] if "sourdough" in topic else self.found[:limit]

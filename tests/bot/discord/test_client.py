@@ -4,9 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from bot.discord.rendering import neutral
+from bot.host import NOT_HERE
 from bot.store import FILE, Store
+from persona.errors import ConfigError
+from persona.pipeline import Fireside
 from tests.bot.discord.running import Bot, running
-from tests.bot.scripted import Scripted
+from tests.bot.replies import reply
+from tests.bot.scripted import CORPUS, Scripted
 from tests.discord_fake import FakeDiscord, Permission
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -67,6 +72,24 @@ async def test_a_thread_that_it_takes_part_in_goes_on_without_a_mention(bot: Bot
     assert unasked.content not in [q.text for q in bot.fireside.asked]
     said = [t.content for t in bot.fireside.asked[1].history]
     assert said == ["Only thinking aloud.", "What is a lamp?", "You asked: What is a lamp?"]
+
+
+async def test_a_thread_that_is_opened_on_its_reply_goes_on_without_a_mention_and_knows_the_reply(bot: Bot):
+    fake = bot.fake
+    reply = await fake.reply_to(await fake.say(fake.alice, fake.general, "What is a lamp?", mention_bot=True))
+    thread = await fake.start_thread(fake.bob, fake.general, "Lamps", reply)
+    await fake.reply_to(await fake.say(fake.bob, thread, "And its oil?"))
+    turns = [(turn.role, turn.content) for turn in bot.fireside.asked[-1].history]
+    assert turns == [("user", "What is a lamp?"), ("assistant", "You asked: What is a lamp?")]
+
+
+async def test_a_thread_that_is_opened_on_somebody_elses_message_is_left_alone(bot: Bot):
+    fake = bot.fake
+    said = await fake.say(fake.alice, fake.general, "I bought a lamp.")
+    thread = await fake.start_thread(fake.bob, fake.general, "Lamps", said)
+    await fake.say(fake.bob, thread, "Where?")
+    await fake.reply_to(await fake.say(fake.bob, thread, "What is a lamp?", mention_bot=True))
+    assert [question.text for question in bot.fireside.asked] == ["What is a lamp?"]
 
 
 async def test_in_a_thread_two_people_are_kept_apart(bot: Bot):
@@ -280,3 +303,39 @@ async def test_without_the_message_content_intent_mentions_and_dms_are_answered(
     async with FakeDiscord(privileged=()) as fake, running(fake, Scripted(), tmp_path, content=False):
         await fake.reply_to(await fake.say(fake.alice, fake.general, "One?", mention_bot=True))
         await fake.reply_to(await fake.say(fake.alice, fake.dm(fake.alice), "Two?"))
+
+
+async def test_a_channel_may_have_another_persona(fake: FakeDiscord, tmp_path: Path):
+    other = Scripted(lambda _: reply(text="From the other one.", corpus=CORPUS.fingerprint))
+    async with running(fake, Scripted(), tmp_path, personas={"other": other}.__getitem__) as bot:
+        there = fake.channel(fake.guild, "other-talks")
+        await fake.channel_changed(there)
+        await bot.store.change_place("discord", fake.guild.id, there.id, persona="other")
+        told = await fake.reply_to(await fake.say(fake.alice, there, "One?", mention_bot=True))
+        assert "From the other one." in told.content
+        here = await fake.reply_to(await fake.say(fake.alice, fake.general, "Two?", mention_bot=True))
+        assert "You asked: Two?" in here.content
+
+
+async def test_a_persona_that_can_not_be_opened_is_told_without_a_reason(fake: FakeDiscord, tmp_path: Path):
+    def broken(name: str) -> Fireside:
+        raise ConfigError(f"no card {name}")
+
+    async with running(fake, Scripted(), tmp_path, personas=broken) as bot:
+        await bot.store.change_place("discord", fake.guild.id, persona="other")
+        told = await fake.reply_to(await fake.say(fake.alice, fake.general, "One?", mention_bot=True))
+        assert told.content == neutral(NOT_HERE)
+
+
+async def test_only_the_roles_that_may_ask_are_answered(bot: Bot):
+    fake = bot.fake
+    asks, spoils = await fake.add_role(fake.guild, "asks"), await fake.add_role(fake.guild, "spoils")
+    await bot.store.change_place("discord", fake.guild.id, allowed_roles=(asks.id,), blocked_roles=(spoils.id,))
+    await fake.say(fake.alice, fake.general, "One?", mention_bot=True)
+    fake.join(fake.guild, fake.bob, [asks])
+    await fake.reply_to(await fake.say(fake.bob, fake.general, "Two?", mention_bot=True))
+    fake.join(fake.guild, fake.bob, [asks, spoils])
+    await fake.say(fake.bob, fake.general, "Three?", mention_bot=True)
+    fake.join(fake.guild, fake.olga, [asks])
+    await fake.reply_to(await fake.say(fake.olga, fake.general, "Four?", mention_bot=True))
+    assert [q.text for q in bot.fireside.asked] == ["Two?", "Four?"]
