@@ -8,6 +8,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -25,10 +26,13 @@ TALK_LASTS = 15 * 60.0  # seconds from which on a command begins a new conversat
 TOO_OLD = 15 * 60.0  # seconds: a question that a killed process left behind is no longer waited for
 QUOTES = 10
 PACE = 1.0  # seconds between two sights of a reply that is being made
-FINISH = 10.0  # seconds that what is in flight may take once the bot is to stop
+FINISH = 5.0  # seconds that what is in flight may take once the bot is to stop
+HAND_BACK = 2.5  # seconds from then on in which the others are told; with the end of all else that stays below ten
+LATELY = 24 * 3600.0  # seconds
 
 LEAVING = "I am being restarted. Please try again in a minute."
 BROKEN = "Something went wrong on my side, and it was noted. Please ask again."
+CUT_SHORT = "I was restarted in the middle of this. Please ask again."
 GONE = "I can no longer read the question that this replied to. Please ask again."
 NOBODY_SAID = "Nothing in the talks is about that. Try other words for it."
 NO_WORDS = "There are no words in that message that I could look up."
@@ -181,10 +185,14 @@ class Desk:
                 self._idle.set()
 
     async def drain(self, seconds: float = FINISH) -> None:
-        """Takes on nothing new, and waits for what is in flight."""
+        """Takes on nothing new, and waits for what is in flight; what takes longer is handed back: those who asked are told
+        to ask again. Whom that does not reach either is answered by the next process (`left_behind`)."""
         self.leaving = True
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), seconds)
+        for patience in (seconds, HAND_BACK):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), patience)
+                return
+            self.host.hand_back(LEAVING)
 
     async def settings(self, place: str, channel: str | None) -> PlaceSettings:
         """The settings that hold in a channel; those of the start where the store can't be read."""
@@ -208,7 +216,7 @@ class Desk:
             or theirs & set(settings.blocked_roles)
             or (settings.allowed_roles and not theirs & set(settings.allowed_roles))
         ):
-            return f"I am not to answer you in this server. An admin chooses who may ask with {self.named.settings}."
+            return f"I am not to answer you here. An admin chooses who may ask with {self.named.settings}."
         return ""
 
     async def first_sight(self, event: str, channel: str) -> bool:
@@ -230,6 +238,14 @@ class Desk:
         """The events, with their channels, that a process before this one took on and didn't answer."""
         try:
             return [(event, channel) for event, channel in await self.store.unanswered(self.platform)]
+        except StoreError as exc:
+            self._log.warning(str(exc))
+            return ()
+
+    async def lately(self) -> Sequence[str]:
+        """The channels that something was answered in of late."""
+        try:
+            return await self.store.channels(self.platform, datetime.now(UTC) - timedelta(seconds=LATELY))
         except StoreError as exc:
             self._log.warning(str(exc))
             return ()

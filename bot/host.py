@@ -10,11 +10,11 @@ import math
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self, TypeVar
 
 from bot.explaining import Command, joined, listed, talks, topics, why
 from bot.limits import Limits
@@ -26,6 +26,7 @@ from persona.pipeline import Answered, Fireside, policy_of, why_uncalibrated
 from persona.types import Question, Reply, ScoredCitation
 
 log = logging.getLogger("fireside.host")
+T = TypeVar("T")
 
 WAITING = 256  # a busy minute of a large server; each of them is told its place
 MODEL_AT_ONCE = 8  # a chat model writes for several at once; retrieval has one worker
@@ -80,11 +81,13 @@ Update = Waiting | Writing | Refused | Answered
 
 
 class Refusal(enum.StrEnum):
-    """Why somebody is refused: the queue is full, they ask too fast, or something that the bot needs is missing."""
+    """Why somebody is refused: the queue is full, they ask too fast, something that the bot needs is missing, or it is being
+    stopped."""
 
     FULL = "full"
     TOO_FAST = "too_fast"
     NOT_HERE = "not_here"
+    LEAVING = "leaving"
 
 
 class Traffic(NamedTuple):
@@ -126,6 +129,10 @@ class Nobody:
         """Nothing."""
 
 
+class _LeavingError(Exception):
+    """The bot is being stopped, and this was not done in time."""
+
+
 class _Serving(NamedTuple):
     """A persona as a place has it, and as it was opened."""
 
@@ -161,6 +168,8 @@ class Host:
         self._observer = observer or Nobody()
         self._variants: dict[tuple[str | None, str | None, float | None], Fireside] = {}
         self._topics: dict[str, list[str]] = {}
+        self._leaving = asyncio.Event()
+        self._farewell = ""
         self._clock = clock
         self._begun = clock()
 
@@ -177,16 +186,16 @@ class Host:
         if refused := self.refusal(asker):
             yield refused
             return
-        last: Update | None = None
         with self._leases.held(serving.opened), self._queue.enter() as turn:
-            while place := turn.place:
-                yield Waiting(place)
-                await turn.moved(place)
-            waited = self._clock() - begun
-            text = ""
             try:
+                while place := turn.place:
+                    yield Waiting(place)
+                    await self._unless_leaving(turn.moved(place))
+                waited = self._clock() - begun
+                text = ""
                 async with aclosing(serving.fireside.stream(question, user=asker.user, seed=seed)) as parts:
-                    async for part in parts:
+                    while True:
+                        part = await self._unless_leaving(anext(parts))
                         self._queue.progress()
                         if isinstance(part, Answered):
                             last = self._answered(part, asker, id_, waited=waited, seconds=self._clock() - begun)
@@ -194,12 +203,21 @@ class Host:
                         text += part
                         if serving.fireside.writer is not None:
                             yield Writing(text)
+            except _LeavingError:
+                last = self._refused(asker, Refusal.LEAVING, self._farewell)
             except Exception as exc:  # a bug that one question brings out shall not leave its asker without a word
                 last = self._failed(exc, asker, id_)
-        yield last or self._failed(AssertionError("a stream without an end"), asker, id_)
+        yield last
+
+    def hand_back(self, text: str) -> None:
+        """Takes on nothing more, and ends what is being answered and what waits: each is Refused with this text."""
+        self._farewell = text
+        self._leaving.set()
 
     def refusal(self, asker: Asker) -> Refused | None:
         """Why somebody can't be served now; None, and one use is counted, if nothing stands against it."""
+        if self._leaving.is_set():
+            return self._refused(asker, Refusal.LEAVING, self._farewell)
         if self._queue.full:
             return self._refused(asker, Refusal.FULL, FULL.format(waiting=self._queue.room))
         wait = self._limits.hit(f"{asker.platform} {asker.user}", f"{asker.platform} {asker.channel}")
@@ -330,6 +348,20 @@ class Host:
         await self._leases.settled()
         for fireside in self.personas.values():
             await asyncio.to_thread(fireside.close)
+
+    async def _unless_leaving(self, work: Awaitable[T]) -> T:
+        """What comes of some work; _LeavingError, and the work is cancelled, once it is to be handed back."""
+        doing, leaving = asyncio.ensure_future(work), asyncio.ensure_future(self._leaving.wait())
+        try:
+            await asyncio.wait({doing, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not doing.done():
+                raise _LeavingError
+            return doing.result()
+        finally:
+            for task in (doing, leaving):
+                if not task.done():
+                    task.cancel()
+                    await asyncio.wait({task})
 
     async def _serve(self, asker: Asker) -> _Serving:
         """See `serving`. Nothing is awaited between the choice of the persona and the return: it is not replaced by then."""

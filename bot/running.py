@@ -23,6 +23,7 @@ from persona.settings import Settings
 log = logging.getLogger("fireside")
 T = TypeVar("T")
 PURGE = 24 * 3600.0  # seconds
+CLOSE = 1.0  # seconds that a connection has to say goodbye
 
 
 class Parts(NamedTuple):
@@ -86,7 +87,9 @@ async def until(
             await drain()
     finally:
         stopping.cancel()
-        await close()
+        with contextlib.suppress(TimeoutError):  # the other end may be gone
+            async with asyncio.timeout(CLOSE):
+                await close()
         if not running.done():
             running.cancel()
         await asyncio.wait({running})

@@ -207,6 +207,13 @@ class Store:
         async with self._begin() as connection:
             return [Seen(*row) for row in await connection.execute(wanted.order_by(_seen.c.at))]
 
+    async def channels(self, platform: str, since: datetime) -> list[str]:
+        """The channels of events that were seen since a time, that of the newest first."""
+        wanted = select(_seen.c.channel).where(_seen.c.platform == platform, _seen.c.at >= since.timestamp())
+        async with self._begin() as connection:
+            found = (await connection.execute(wanted.order_by(_seen.c.at.desc()))).scalars()
+            return list(dict.fromkeys(map(str, found)))
+
     async def place(self, platform: str, place: str, channel: str | None = None) -> PlaceSettings:
         """The settings that hold in a place, or in a channel of it: what the channel sets itself goes first."""
         async with self._begin() as connection:

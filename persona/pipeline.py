@@ -7,6 +7,7 @@ import copy
 import re
 import threading
 import time
+import unicodedata
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -281,6 +282,8 @@ class Fireside:
             line = self.card.clarify.too_long.format(length=f"{len(question.text):,}", limit=f"{MAX_QUESTION:,}")
             return reply.plain(Reason.UNRESOLVED, line)
         if not re.search(r"\w", text):
+            if any(unicodedata.category(char) == "So" for char in text):  # 👋: a nod, not a question
+                return reply.plain(Reason.GREETING, self._conduct_line(Reason.GREETING))
             return reply.plain(Reason.UNRESOLVED, self.card.clarify.empty)
         analysis = self.analyser.read(question)
         self.retriever.foresee(analysis.dense)

@@ -8,27 +8,28 @@ import logging
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from slack_bolt.async_app import AsyncApp
 
 from bot.desk import BROKEN, LEAVING, PACE, TOO_OLD, Desk, Exchange, Named, follow
 from bot.host import Asker, Host, Refused
 from bot.slack import commands, home, reading, rendering, views
-from bot.slack.delivery import FAILURES, STOPPED, Client, InThread, Outlet, ToPerson, error_of, told
+from bot.slack.delivery import FAILURES, Client, InThread, Outlet, ToPerson, error_of, persist, told
 from bot.slack.reading import Event
-from bot.store import Store
+from bot.store import PlaceSettings, Store
 from persona.pipeline import Answered
 from persona.types import Question, Turn
 
 log = logging.getLogger("fireside.slack")
+T = TypeVar("T")
 PLATFORM = "slack"
 NAMED = Named("`/fireside forget`", "`/fireside forget opt-out`", "`/fireside forget opt-in`", "`/fireside settings`")
 ANYTHING = re.compile(r"[\s\S]*")
-NAMES = 5000  # users whose names are remembered
+REMEMBERED = 5000  # users whose names, and threads whose people, are remembered
 PROMPTS = 4
 CHANGES = ("message_changed", "message_deleted")
 KINDS = (None, "thread_broadcast", "file_share", "me_message", "bot_message")
@@ -62,7 +63,7 @@ class SlackBot:
         self.me, self.team = me, team
         self.desk = Desk(PLATFORM, host, store, data_dir, NAMED, pace=pace)
         self._pending: dict[str, Pending] = {}
-        self._threads: dict[str, bool] = {}
+        self._threads: OrderedDict[str, bool] = OrderedDict()
         self._names: OrderedDict[str, str] = OrderedDict()
         self.listeners: Any = app  # slack_bolt's types are partly unknown
         self._listen()
@@ -94,7 +95,7 @@ class SlackBot:
         if subtype in CHANGES:
             self._changed(event)
         elif subtype in KINDS:
-            said = event.get("channel_type") == "im" or self.me in reading.mentioned(str(event.get("text", "")))
+            said = _direct(str(event.get("channel"))) or self.me in reading.mentioned(str(event.get("text", "")))
             await self._take_on(event, body, said=said)
 
     async def on_home(self, event: Event) -> None:
@@ -168,16 +169,20 @@ class SlackBot:
         """Whether a command or click is answered; if not, the person is told why. `mine`: it is about what is theirs, which
         no setting keeps from them."""
         refusal = LEAVING if self.desk.leaving else ""
-        if not refusal and not mine and not asker.channel.startswith("D"):
-            settings = await self.desk.settings(asker.place, asker.channel)
-            refusal = self.desk.refusal(settings, asker.user, [asker.channel])
+        if not refusal and not mine:
+            refusal = self._refusal(await self._settings(asker.channel), asker.user, asker.channel)
         if refusal:
             await outlet.say(refusal)
         return not refusal
 
-    def asker(self, user: str, channel: str, team: str = "") -> Asker:
-        """Who asks, and whose settings hold."""
-        return Asker(PLATFORM, user, team or self.team, channel)
+    def asker(self, user: str, channel: str) -> Asker:
+        """Who asks, and whose settings hold: those of the workspace that the app is installed in, also for people of others
+        in a channel that is shared with them."""
+        return Asker(PLATFORM, user, self.team, channel)
+
+    def joined(self, channel: str, root: str) -> None:
+        """Notes that the bot has said something in a thread."""
+        _keep(self._threads, f"{channel}:{root}", True)
 
     async def exchange(self, value: Event, message: Event, channel: str) -> Exchange | None:
         """What a reply of ours replied to, by the value of its buttons; after a restart read again from that and the
@@ -186,23 +191,27 @@ class SlackBot:
         kept = self.desk.memory.reply(reply_id)
         if kept is not None:
             return kept
-        noted = reading.metadata_of(message)
-        user, asked = str(noted.get("user", "")), str(noted.get("asked", ""))
-        text = str(value.get("q") or reading.asked_in(cast("Sequence[Event]", message.get("blocks") or [])))
+        thread = str(message.get("thread_ts") or "")
+        found = await self._read(channel, thread) if thread else []
+        here = next((m for m in found if m.get("ts") == message.get("ts")), message)
+        asked, user = rendering.mark_of(reading.blocks_of(here))
         turns: tuple[Turn, ...] = ()
-        if asked and (root := str(message.get("thread_ts") or "")):
-            before = [m for m in await self._thread(channel, root) if str(m.get("ts")) < asked]
-            turns = reading.turns(before, user, self.me, self._recall(channel))
+        text = str(value.get("q") or reading.asked_in(reading.blocks_of(here)))
+        if question := next((m for m in found if m.get("ts") == asked), None):
+            text = text or await self._asked({**question, "channel": channel}, str(question.get("text", "")))
+            turns = reading.turns([m for m in found if str(m.get("ts")) < asked], user, self.me, self._recall(channel))
         return Exchange(Question(text=text, id=reply_id, history=turns), user) if text else None
 
     async def is_admin(self, user: str) -> bool:
-        """Whether somebody administers the workspace."""
+        """Whether somebody administers this workspace; nobody of another one does."""
         try:
-            found = await self.client.users_info(user=user)
+            found = await persist(lambda: self.client.users_info(user=user))
         except FAILURES as exc:
             log.warning(f"Slack doesn't say who {user} is ({error_of(exc)}): run `fireside doctor slack`.")
             return False
         about = cast("Event", found.get("user") or {})
+        if about.get("team_id", self.team) != self.team:
+            return False
         return bool(about.get("is_admin") or about.get("is_owner") or about.get("is_primary_owner"))
 
     async def text_of(self, text: str) -> str:
@@ -212,68 +221,77 @@ class SlackBot:
 
     async def take_up(self) -> None:
         """Answers what a process that was killed left behind."""
-        with self.desk.work():
-            for event, channel in await self.desk.left_behind():
-                _, _, ts = event.partition(":")
-                if not ts:
-                    continue
-                with contextlib.suppress(*FAILURES):
-                    await self._take_up_one(channel, ts)
-                await self.desk.done(event)
+        for event, where in await self.desk.left_behind():
+            if self.desk.leaving:
+                return
+            channel, _, root = where.partition(":")
+            with self.desk.work():
+                try:
+                    await self._take_up_one(channel, root, event.rpartition(":")[2])
+                    await self.desk.done(event)
+                except FAILURES as exc:
+                    log.warning(told(exc, channel))
+                except Exception as exc:
+                    log.error("A mistake while answering.", exc_info=exc)
 
-    async def _take_up_one(self, channel: str, ts: str) -> None:
-        found = await self._thread(channel, ts)
-        asked = next((m for m in found if m.get("ts") == ts), None)
-        if asked is None or time.time() - float(ts) > TOO_OLD or not self.desk.unseen(f"{channel}:{ts}"):
+    async def _take_up_one(self, channel: str, root: str, ts: str) -> None:
+        if time.time() - float(ts) > TOO_OLD or not self.desk.unseen(f"{channel}:{ts}"):
             return
-        outlet = self._outlet({**asked, "channel": channel})
-        shown = await outlet.posted()
-        before = next((m for m in await self._thread(channel, _root(asked)) if m.get("ts") == shown), None)
-        if before is not None and any(
-            block.get("type") == "actions" for block in cast("list[Event]", before.get("blocks") or [])
-        ):
-            return  # a whole reply has buttons
-        await self._answer({**asked, "channel": channel}, shown)
+        found = await self._thread(channel, root or ts)
+        asked = next((m for m in found if m.get("ts") == ts), None)
+        if asked is None:
+            return
+        later = (m for m in found if str(m.get("ts")) > ts and m.get("user") == self.me)
+        ours = [(m, reading.blocks_of(m)) for m in later]
+        noted = next((found for found in ours if rendering.mark_of(found[1])[0] == ts), None)
+        if noted is not None and rendering.is_whole(noted[1]):
+            return
+        # A stream notes nothing until its end: one that stands there without a note is what was left of it.
+        left = noted or next((found for found in ours if not any(rendering.mark_of(found[1]))), None)
+        await self._answer({**asked, "channel": channel}, str(left[0]["ts"]) if left else None)
 
     async def _take_on(self, event: Event, body: Event, *, said: bool) -> None:
         """Answers an event once, if it is one to be answered."""
         channel, ts = str(event.get("channel", "")), str(event.get("ts", ""))
-        if not ts or self.desk.leaving or event.get("user") == self.me:
+        if not channel or not ts or event.get("user") == self.me:
             return
         event_id = str(body.get("event_id", ""))
         if event_id and not self.desk.unseen(event_id):
             return
         with self.desk.work():
             try:
-                team = str(body.get("team_id") or event.get("team") or "")
-                event = {**event, "team": team}
                 if not await self._concerns(event, said=said):
                     return
                 key = f"{channel}:{ts}"
                 # The same message comes as a mention and as a message, and again where Slack missed our answer.
-                if self.desk.unseen(key) and await self.desk.first_sight(key, channel):
+                if self.desk.unseen(key) and await self.desk.first_sight(key, f"{channel}:{_root(event)}"):
                     await self._answer(event)
                     await self.desk.done(key)
             except Exception as exc:
                 log.error("A mistake while answering.", exc_info=exc)
-                await self._outlet(event).finish(rendering.plain(BROKEN))
 
     async def _concerns(self, event: Event, *, said: bool) -> bool:
         """Whether a message is to be answered: it is said to the bot, or in its thread, and allowed."""
         channel, user = str(event["channel"]), str(event.get("user", ""))
-        direct = event.get("channel_type") == "im" or channel.startswith("D")
-        if not said:
-            others = [name for name in reading.mentioned(str(event.get("text", ""))) if name != self.me]
-            if others or not event.get("thread_ts") or not str(event.get("text", "")).strip():
-                return False
-            if not await self._takes_part(channel, _root(event)) or await self.desk.opted_out(user):
-                return False
-        settings = await self.desk.settings(str(event.get("team") or self.team), None if direct else channel)
-        if event.get("bot_id") and not settings.other_bots:
+        settings = await self._settings(channel)
+        if self._refusal(settings, user, channel) or (event.get("bot_id") and not (said and settings.other_bots)):
             return False
-        if not said and settings.answers == "mentions":
+        if said:
+            return True
+        text = str(event.get("text", ""))
+        others = [name for name in reading.mentioned(text) if name != self.me]
+        if others or not event.get("thread_ts") or not text.strip() or settings.answers == "mentions":
             return False
-        return direct or not self.desk.refusal(settings, user, [channel])
+        return not await self.desk.opted_out(user) and await self._takes_part(event)
+
+    async def _settings(self, channel: str) -> PlaceSettings:
+        return await self.desk.settings(self.team, None if _direct(channel) else channel)
+
+    def _refusal(self, settings: PlaceSettings, user: str, channel: str) -> str:
+        """Why somebody gets no answer; which channels are allowed says nothing of a conversation with the bot alone."""
+        if _direct(channel):
+            settings = settings.model_copy(update={"allowed_channels": (), "blocked_channels": ()})
+        return self.desk.refusal(settings, user, [channel])
 
     async def _answer(self, event: Event, shown: str | None = None) -> None:
         """Answers a message; `shown` is what stands there already of an answer to it."""
@@ -281,18 +299,23 @@ class SlackBot:
         outlet = self._outlet(event, shown)
         pending = self._pending[f"{channel}:{ts}"] = Pending(event, str(event.get("text", "")))
         try:
+            if self.desk.leaving:
+                await outlet.finish(rendering.plain(LEAVING))
+                return
             await outlet.begin()
             ready = await self._ready_answer(pending, outlet)
             if pending.deleted or (ready is None and not pending.stopped):
                 await outlet.withdraw()
             elif ready is None:
-                await outlet.finish(rendering.plain(STOPPED))
+                await outlet.finish(rendering.stopped(outlet.written))
             else:
                 question, outcome = ready
-                asker = self._asker_of(event)
                 await self._title(event, question)
-                await self.post(question, outcome, asker, outlet)
-                self._threads[f"{channel}:{_root(event)}"] = True
+                await self.post(question, outcome, self._asker_of(event), outlet)
+                self.joined(channel, _root(event))
+        except Exception as exc:
+            log.error("A mistake while answering.", exc_info=exc)
+            await outlet.finish(rendering.plain(BROKEN))
         finally:
             del self._pending[f"{channel}:{ts}"]
 
@@ -302,7 +325,7 @@ class SlackBot:
             pending.changed = False
             event = pending.event
             turns = await self._history(event)
-            question = Question(text=await self.text_of(pending.text), id=_id(event), history=turns)
+            question = Question(text=await self._asked(event, pending.text), id=_id(event), history=turns)
             if pending.deleted or pending.stopped:
                 return None
             if pending.changed:
@@ -342,38 +365,53 @@ class SlackBot:
         channel, user, ts = str(event["channel"]), str(event.get("user", "")), str(event["ts"])
         if await self.desk.opted_out(user) or not event.get("thread_ts"):
             return ()
-        try:
-            found = await self._thread(channel, _root(event))
-        except FAILURES as exc:
-            log.warning(told(exc, channel))
-            return ()
-        before = [m for m in found if str(m.get("ts")) < ts]
+        before = [m for m in await self._read(channel, _root(event)) if str(m.get("ts")) < ts][-reading.READ_BACK :]
         since = self.desk.memory.since(user, channel)
         alone = channel.startswith("D")
         return reading.turns(before, user, self.me, self._recall(channel), since, alone=alone)
 
+    async def _asked(self, event: Event, text: str) -> str:
+        """The question of a message; a bare mention in a thread asks about what somebody said last before it."""
+        asked = await self.text_of(text)
+        if asked or not event.get("thread_ts"):
+            return asked
+        found = await self._read(str(event["channel"]), _root(event))
+        before = [m for m in found if str(m.get("ts")) < str(event["ts"]) and m.get("user") != self.me]
+        return await self.text_of(str(before[-1].get("text", ""))) if before else asked
+
+    async def _read(self, channel: str, root: str) -> list[Event]:
+        """The messages of a thread; none where Slack doesn't give them."""
+        try:
+            return await self._thread(channel, root)
+        except FAILURES as exc:
+            log.warning(told(exc, channel))
+            return []
+
     async def _thread(self, channel: str, root: str) -> list[Event]:
-        """The last messages of a thread, oldest first, its first one among them."""
+        """The messages of a thread, oldest first."""
         found: list[Event] = []
         cursor = ""
         for _ in range(10):
-            page = await self.client.conversations_replies(
-                channel=channel, ts=root, limit=200, include_all_metadata=True, **({"cursor": cursor} if cursor else {})
-            )
+            given = {"channel": channel, "ts": root, "limit": 200, **({"cursor": cursor} if cursor else {})}
+            page = await persist(partial(self.client.conversations_replies, **given))
             found += cast("list[Event]", page.get("messages") or [])
             cursor = str(cast("Event", page.get("response_metadata") or {}).get("next_cursor") or "")
             if not cursor:
                 break
-        return found[-reading.READ_BACK :] if len(found) > reading.READ_BACK else found
+        return found
 
-    async def _takes_part(self, channel: str, root: str) -> bool:
-        """Whether the bot has said something in this thread."""
+    async def _takes_part(self, event: Event) -> bool:
+        """Whether the bot has said something in a message's thread, or begun it."""
+        channel, root = str(event["channel"]), _root(event)
         key = f"{channel}:{root}"
-        if not self._threads.get(key):
-            self._threads[key] = False
-            with contextlib.suppress(*FAILURES):
-                self._threads[key] = any(m.get("user") == self.me for m in await self._thread(channel, root))
-        return self._threads[key]
+        if event.get("parent_user_id") == self.me:
+            return True
+        if key not in self._threads:
+            found = await self._read(channel, root)
+            there = any(m.get("user") == self.me for m in found)
+            if found and not self._threads.get(key):  # it may have said something meanwhile
+                _keep(self._threads, key, there)
+        return self._threads.get(key, False)
 
     def _recall(self, channel: str) -> reading.Recall:
         def recall(ts: str) -> reading.Said | None:
@@ -389,14 +427,14 @@ class SlackBot:
             thread=_root(event),
             asked=str(event["ts"]),
             user=str(event.get("user") or event.get("bot_id") or ""),
-            team=str(event.get("team") or self.team),
+            team=str(event.get("user_team") or event.get("team") or self.team),
             me=self.me,
             shown=shown,
         )
 
     def _asker_of(self, event: Event) -> Asker:
         user = str(event.get("user") or event.get("bot_id") or "")
-        return self.asker(user, str(event["channel"]), str(event.get("team") or ""))
+        return self.asker(user, str(event["channel"]))
 
     async def _name(self, user: str) -> str:
         if user not in self._names:
@@ -405,9 +443,7 @@ class SlackBot:
                 found = cast("Event", (await self.client.users_info(user=user)).get("user") or {})
                 profile = cast("Event", found.get("profile") or {})
                 name = str(profile.get("display_name") or found.get("real_name") or found.get("name") or name)
-            self._names[user] = name
-            if len(self._names) > NAMES:
-                self._names.popitem(last=False)
+            _keep(self._names, user, name)
         return self._names[user]
 
     async def _suggest(self, channel: str, thread: str | None) -> None:
@@ -427,6 +463,18 @@ class SlackBot:
                     thread_ts=_root(event),
                     title=rendering.label(question.text, 60),
                 )
+
+
+def _keep(known: OrderedDict[str, T], key: str, value: T) -> None:
+    """Remembers something; the oldest is forgotten."""
+    known[key] = value
+    if len(known) > REMEMBERED:
+        known.popitem(last=False)
+
+
+def _direct(channel: str) -> bool:
+    """Whether this is somebody's conversation with the bot, and nobody else's; a user's id stands for it too."""
+    return not channel.startswith(("C", "G"))
 
 
 def _root(event: Event) -> str:

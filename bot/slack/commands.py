@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from bot.desk import FORGOTTEN, INTERVALS, NOTHING_ASKED
 from bot.host import COMMANDS, Asker
 from bot.slack import home, rendering, views
-from bot.slack.delivery import FAILURES, ToPerson, told
+from bot.slack.delivery import FAILURES, ToPerson, refused, told
 from bot.slack.reading import Event
 from bot.slack.rendering import Rendered
+from bot.text import one_line
 from persona.errors import FiresideError, InputError, StoreError
 from persona.toml import nearest
 from persona.types import Question
@@ -41,9 +42,9 @@ def listen(bot: SlackBot) -> None:
 
 async def run(bot: SlackBot, command: Event) -> None:
     """Does what a command says; a mistake is told in a sentence."""
-    asker = bot.asker(str(command["user_id"]), str(command["channel_id"]), str(command.get("team_id", "")))
+    asker = bot.asker(str(command["user_id"]), str(command["channel_id"]))
     outlet = ToPerson(bot.client, str(command.get("response_url", "")), channel=asker.channel, user=asker.user)
-    word, _, rest = (await bot.text_of(str(command.get("text", "")))).partition(" ")
+    word, rest = [*(await bot.text_of(str(command.get("text", "")))).split(maxsplit=1), "", ""][:2]
     word = word.casefold() or "help"
     try:
         if await bot.allowed(outlet, asker, mine=word in OWN):
@@ -58,7 +59,7 @@ def sentence(exc: Exception, channel: str) -> str:
         return str(exc)
     if isinstance(exc, FAILURES):
         log.warning(told(exc, channel))
-        return "Slack didn't let me do that. Whoever runs me finds the reason in the log."
+        return refused(exc)
     if isinstance(exc, StoreError):
         log.warning(str(exc))
         return "My store doesn't answer at the moment, so nothing has changed. Please try again later."
@@ -85,7 +86,9 @@ async def _do(bot: SlackBot, word: str, rest: str, asker: Asker, outlet: ToPerso
             await outlet.say(FORGOTTEN)
         case "forget":
             if rest.casefold() not in OPTIONS:
-                raise InputError(f"'{rest}' is nothing that forget takes. Give opt-out, opt-in, or nothing.")
+                raise InputError(
+                    f"'{one_line(rest, 40)}' is nothing that forget takes. Give opt-out, opt-in, or nothing."
+                )
             await outlet.say(await desk.forget(asker.user, OPTIONS[rest.casefold()]))
         case "status":
             await outlet.say(await desk.host.status_text(asker, admin=await bot.is_admin(asker.user)))
@@ -94,7 +97,10 @@ async def _do(bot: SlackBot, word: str, rest: str, asker: Asker, outlet: ToPerso
         case "help":
             await outlet.say(desk.host.help_text(f"{COMMAND} "))
         case _:
-            raise InputError(f"There is no {COMMAND} {word}.{nearest(word, NAMES)} {COMMAND} help lists what there is.")
+            shown = one_line(word, 40)
+            raise InputError(
+                f"There is no {COMMAND} {shown}.{nearest(shown, NAMES)} {COMMAND} help lists what there is."
+            )
 
 
 async def reliability(bot: SlackBot, asker: Asker) -> Rendered:

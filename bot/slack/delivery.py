@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, cast
 
 import aiohttp
@@ -14,8 +15,8 @@ from slack_sdk.webhook.async_client import AsyncWebhookClient
 
 from bot.host import Update, Waiting, Writing
 from bot.slack import rendering
-from bot.slack.reading import mark, metadata_of
-from bot.slack.rendering import Rendered
+from bot.slack.reading import Event, blocks_of
+from bot.slack.rendering import Rendered, mark_of, marked
 
 log = logging.getLogger("fireside.slack")
 T = TypeVar("T")
@@ -23,13 +24,14 @@ Client = Any  # slack_sdk's AsyncWebClient, whose types are partly unknown
 TRIES = 4
 LONGEST_WAIT = 30.0  # seconds that a refused request is waited for
 STREAM_PIECE = 5_000  # characters, which making them neutral may double, of the 12,000 that one call may append
-LOOKING = "looking through the talks…"
-STOPPED = "Stopped."
+USES = 5  # of a response URL
+LOOKING = "is looking through the talks…"  # Slack puts the app's name before it
 UNREACHED = (aiohttp.ClientError, OSError, TimeoutError)
 FAILURES = (SlackClientError, *UNREACHED)
 _PASSING = ("ratelimited", "internal_error", "service_unavailable", "fatal_error")
 # What Slack answers where a stream is no more.
-_NO_STREAM = ("message_not_in_streaming_state", "streaming_state_conflict", "message_not_owned_by_app")
+_NO_STREAM = ("message_not_in_streaming_state", "message_not_owned_by_app")
+_SKEW = 60.0  # seconds that Slack's clock may differ from ours
 
 
 class Outlet(Protocol):
@@ -59,7 +61,7 @@ async def persist(call: Callable[[], Awaitable[T]], done: Callable[[], Awaitable
         except SlackApiError as exc:
             if not _may_pass(exc):
                 raise
-            wait = _retry_after(exc, wait)
+            wait = _retry_after(cast("Any", exc).response.headers, wait)
         except UNREACHED:
             pass
         await asyncio.sleep(min(wait, LONGEST_WAIT))
@@ -102,6 +104,32 @@ def told(exc: Exception, channel: str) -> str:
             return f"Slack refuses to write in {channel} ({error})."
 
 
+def refused(exc: Exception) -> str:
+    """What to tell the person whose command or click Slack refused to serve."""
+    match error_of(exc):
+        case "expired_trigger_id" | "trigger_expired" | "exchanged_trigger_id" | "invalid_trigger_id":
+            return "Slack lets a form open for three seconds only, and that took longer. Please try it again."
+        case "not_in_channel" | "channel_not_found":
+            return "I am not in this channel. Add me with /invite, then try it again."
+        case "is_archived":
+            return "This channel is archived, so I can't write in it. Ask me elsewhere."
+        case _:
+            return "Slack didn't let me do that. Whoever runs me finds the reason in the log."
+
+
+async def standing(
+    client: Client, channel: str, thread: str | None, since: str, ours: Callable[[Event], bool]
+) -> str | None:
+    """The ts of the first message after another (a ts) that is `ours`, in a thread or else in the channel itself."""
+    page = {"channel": channel, "oldest": since, "limit": 200}
+    if thread is None:
+        found = await client.conversations_history(**page)
+    else:
+        found = await client.conversations_replies(ts=thread, **page)
+    messages = cast("list[Event]", found.get("messages") or [])
+    return min((str(m["ts"]) for m in messages if str(m["ts"]) > since and ours(m)), default=None)
+
+
 class InThread:
     """A reply to a message, in its thread. A stream where a chat model writes and Slack allows one, edits where not."""
 
@@ -128,6 +156,7 @@ class InThread:
         self._may_stream = thread is not None
         self._streamed = ""
         self._status = False
+        self.written = ""  # all that was shown of a text in the making
 
     async def begin(self) -> None:
         """Shows at once that it looks."""
@@ -137,9 +166,10 @@ class InThread:
         """See Outlet."""
         with contextlib.suppress(*FAILURES):
             if isinstance(update, Writing):
+                self.written = update.text
                 await self._write(update.text)
             elif isinstance(update, Waiting):
-                text = f"number {update.place} in the queue…"
+                text = f"is busy: you are number {update.place} in the queue…"
                 if not await self._set_status(text):
                     await self._put(rendering.progress(f"You are number {update.place} in the queue."))
 
@@ -223,20 +253,30 @@ class InThread:
                 await self._client.chat_stopStream(channel=self._channel, ts=self._shown)
 
     async def _put(self, rendered: Rendered) -> str | None:
-        given: dict[str, Any] = {"channel": self._channel, "text": rendered.text, "blocks": rendered.blocks}
-        given["metadata"] = mark(self._asked, self._user)
-        if self._shown is not None:
-            shown = self._shown
+        given: dict[str, Any] = {"channel": self._channel, "text": rendered.text}
+        given["blocks"] = marked(rendered, self._asked, self._user)
+        if self._shown is not None and await self._replaced(self._shown, given):
+            return self._shown
+        # Without `client_msg_id` in the published API, a post whose answer was lost is looked for before the next try.
+        self._shown = await persist(lambda: self._post(given), lambda: self._posted(rendered.text))
+        return self._shown
+
+    async def _replaced(self, shown: str, given: Mapping[str, Any]) -> bool:
+        """Whether what stands there gave way to something else."""
+        for _ in range(2):
             try:
                 await persist(lambda: self._client.chat_update(ts=shown, **given))
-                return shown
+                return True
             except SlackApiError as exc:
-                # Somebody deleted it meanwhile, or it can't be edited any more.
-                if error_of(exc) not in ("message_not_found", "cant_update_message", "edit_window_closed", *_NO_STREAM):
+                error = error_of(exc)
+                if error == "streaming_state_conflict":  # a process before this one was killed while it wrote
+                    with contextlib.suppress(*FAILURES):
+                        await self._client.chat_stopStream(channel=self._channel, ts=shown)
+                elif error in ("message_not_found", "cant_update_message", "edit_window_closed", *_NO_STREAM):
+                    return False  # somebody deleted it meanwhile, or it can't be edited any more
+                else:
                     raise
-        # Without `client_msg_id` in the published API, a post whose answer was lost is looked for before the next try.
-        self._shown = await persist(lambda: self._post(given), self.posted)
-        return self._shown
+        return False
 
     async def _post(self, given: dict[str, Any]) -> str:
         done = await self._client.chat_postMessage(
@@ -244,19 +284,14 @@ class InThread:
         )
         return str(done["ts"])
 
-    async def posted(self) -> str | None:
-        """The ts of a reply to this question that stands there already."""
-        if self._thread is None:
-            page = await self._client.conversations_history(
-                channel=self._channel, oldest=self._asked, limit=50, include_all_metadata=True
-            )
-        else:
-            page = await self._client.conversations_replies(
-                channel=self._channel, ts=self._thread, oldest=self._asked, limit=50, include_all_metadata=True
-            )
-        messages = cast("list[dict[str, Any]]", page.get("messages") or [])
-        ours = (m for m in messages if m.get("user") == self._me and metadata_of(m).get("asked") == self._asked)
-        return next((str(m["ts"]) for m in ours), None)
+    async def _posted(self, text: str) -> str | None:
+        """The ts of a reply to this question that stands there already: one that notes it, or says the same."""
+
+        def is_it(message: Event) -> bool:
+            same = mark_of(blocks_of(message))[0] == self._asked or message.get("text") == text
+            return same and message.get("user") == self._me
+
+        return await standing(self._client, self._channel, self._thread, self._asked, is_it)
 
 
 class ToPerson:
@@ -279,12 +314,19 @@ class ToPerson:
         self._client, self._url = client, response_url
         self._channel, self._user, self._thread = channel, user, thread
         self._replace = replace
-        self._left = 5
+        self._left = USES
+        self._begun = f"{time.time() - _SKEW:.6f}"
+        self._key = f"{user}-{time.time_ns()}"  # what its message is known by
 
     async def show(self, update: Update) -> None:
         """See Outlet. Spares the uses of the URL for the end."""
-        if isinstance(update, Waiting) and self._left == 5:
-            await self._send(rendering.progress(f"You are number {update.place} in the queue."), private=True)
+        if self._left == USES and not self._replace:
+            text = (
+                f"You are number {update.place} in the queue."
+                if isinstance(update, Waiting)
+                else "I am looking through the talks…"
+            )
+            await self._send(rendering.progress(text), private=True)
 
     async def say(self, text: str) -> None:
         """Any text, to the person alone."""
@@ -302,18 +344,14 @@ class ToPerson:
             return False
         self._left -= 1
         webhook: Any = AsyncWebhookClient(self._url)
-        given: dict[str, Any] = {"text": rendered.text, "blocks": rendered.blocks}
-        if self._thread:
-            given["thread_ts"] = self._thread
-        for wait in (1.0, 2.0, None):
+        given = self._message(rendered) | {
+            "response_type": "ephemeral" if private else "in_channel",
+            "replace_original": self._replace,
+        }
+        wait = 1.0
+        for last in (False, False, True):
             try:
-                answer = await webhook.send(
-                    **given,
-                    response_type="ephemeral" if private else "in_channel",
-                    replace_original=self._replace,
-                    unfurl_links=False,
-                    unfurl_media=False,
-                )
+                answer = await webhook.send_dict(given)
             except UNREACHED:
                 answer = None
             if answer is not None and answer.status_code == 200:
@@ -321,29 +359,55 @@ class ToPerson:
                 return True
             if answer is not None and answer.status_code != 429 and answer.status_code < 500:
                 break
-            if wait is not None:
-                await asyncio.sleep(wait)
+            if not last:
+                await asyncio.sleep(min(_retry_after(answer.headers if answer is not None else {}, wait), LONGEST_WAIT))
+                wait *= 2
+                if not private and await self._posted() is not None:
+                    return True
         self._left = 0  # used up or expired
         return False
 
     async def _instead(self, rendered: Rendered, *, private: bool) -> str | None:
-        given: dict[str, Any] = {"text": rendered.text, "blocks": rendered.blocks}
+        given = self._message(rendered)
+        thread = given.pop("thread_ts", None)
         try:
             if not private:
-                done = await persist(
-                    lambda: self._client.chat_postMessage(channel=self._channel, thread_ts=self._thread, **given)
-                )
-                return str(done["ts"])
-            try:
-                await persist(
-                    lambda: self._client.chat_postEphemeral(
-                        channel=self._channel, user=self._user, thread_ts=self._thread, **given
-                    )
-                )
-            except SlackApiError:
+                return await persist(lambda: self._post(given, thread), self._posted)
+            if self._channel == self._user or not await self._whisper(given, thread):
                 await persist(lambda: self._client.chat_postMessage(channel=self._user, **given))
         except FAILURES as exc:
             log.warning(told(exc, self._channel))
+        return None
+
+    async def _post(self, given: Mapping[str, Any], thread: str | None) -> str:
+        done = await self._client.chat_postMessage(channel=self._channel, thread_ts=thread, **given)
+        return str(done["ts"])
+
+    async def _whisper(self, given: Mapping[str, Any], thread: str | None) -> bool:
+        """Whether the person could be told where they are."""
+        shown = {key: given[key] for key in ("text", "blocks")}
+        whisper = self._client.chat_postEphemeral
+        try:
+            await persist(lambda: whisper(channel=self._channel, user=self._user, thread_ts=thread, **shown))
+        except SlackApiError:
+            return False
+        return True
+
+    def _message(self, rendered: Rendered) -> dict[str, Any]:
+        blocks = marked(rendered, self._key, self._user)
+        given: dict[str, Any] = {"text": rendered.text, "blocks": blocks, "unfurl_links": False, "unfurl_media": False}
+        return {**given, "thread_ts": self._thread} if self._thread else given
+
+    async def _posted(self) -> str | None:
+        """The ts of a message for all to see whose answer was lost; None where it is not there, or can't be looked for."""
+        with contextlib.suppress(*FAILURES):
+            return await standing(
+                self._client,
+                self._channel,
+                self._thread,
+                self._begun,
+                lambda m: mark_of(blocks_of(m))[0] == self._key,
+            )
         return None
 
 
@@ -352,8 +416,8 @@ def _may_pass(exc: SlackApiError) -> bool:
     return status == 429 or status >= 500 or error_of(exc) in _PASSING
 
 
-def _retry_after(exc: SlackApiError, otherwise: float) -> float:
+def _retry_after(headers: Mapping[str, str], otherwise: float) -> float:
     try:
-        return float(cast("Any", exc).response.headers["Retry-After"])
+        return float(headers["Retry-After"])
     except (KeyError, ValueError, TypeError):
         return otherwise

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
 from bot.doctor import Check
 from bot.logs import set_up
-from bot.slack.delivery import Client
+from bot.slack.delivery import FAILURES, Client
 from bot.slack.manifest import EVENTS, SCOPES
-from bot.slack.run import APPS, Tokens, check_socket, check_tokens, client_of, who
+from bot.slack.run import APPS, NO_APP_TOKEN, Tokens, check_socket, check_tokens, client_of, who
 from persona.errors import FiresideError
 from persona.settings import Settings
 
@@ -47,17 +48,32 @@ async def examine_with(client: Client, tokens: Tokens, *, socket: bool) -> Async
     yield Check("bot token", "ok", f"it is the bot {me.user}'s, in the workspace {me.name}")
     answer: Any = await client.auth_test()
     headers = {str(name).lower(): str(value) for name, value in dict(answer.headers).items()}
-    granted = {scope.strip() for scope in headers.get("x-oauth-scopes", "").split(",") if scope.strip()}
-    yield scopes(granted)
+    listed = headers.get("x-oauth-scopes")
+    if listed is None:
+        yield Check("scopes", "note", f"Slack doesn't say which there are. There have to be: {', '.join(SCOPES)}")
+    else:
+        yield scopes({scope.strip() for scope in listed.split(",") if scope.strip()})
     if socket:
-        try:
-            await check_socket(client, tokens.app)
-            yield Check("app token", "ok", "Socket Mode takes it")
-        except FiresideError as exc:
-            yield Check("app token", "problem", str(exc))
+        yield await _app_token(client, tokens.app, str(answer.get("bot_id") or ""))
     else:
         yield Check("signing secret", "ok", "it is set; whether it is the right one shows with the first request")
     yield Check("events", "note", EVENTS_HINT)
+
+
+async def _app_token(client: Client, token: str, bot: str) -> Check:
+    """Whether Socket Mode takes the app token, and it is of the same app as the bot token."""
+    try:
+        await check_socket(client, token)
+    except FiresideError as exc:
+        return Check("app token", "problem", str(exc))
+    with contextlib.suppress(*FAILURES, KeyError):  # without users:read, or from a Slack that doesn't tell
+        of_token = str((await client.auth_test(token=token))["app_id"])
+        of_bot = str((await client.bots_info(bot=bot))["bot"]["app_id"])
+        if of_token != of_bot:
+            return Check(
+                "app token", "problem", f"it is another app's than the bot token. {NO_APP_TOKEN.partition('. ')[2]}"
+            )
+    return Check("app token", "ok", "Socket Mode takes it")
 
 
 def scopes(granted: set[str]) -> Check:

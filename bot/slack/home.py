@@ -142,7 +142,7 @@ def _menus(bot: SlackBot, scope: Scope, settings: PlaceSettings) -> Iterator[Blo
         yield _row(menu.key, menu.title, options, chosen)
     if scope.channel is None:  # who may ask, and where, is the workspace's alone
         for key in CHANNELS:
-            yield _many(key, "channels", getattr(settings, key))
+            yield _many(key, "conversations", getattr(settings, key))
         for key in USERS:
             yield _many(key, "users", getattr(settings, key))
 
@@ -157,6 +157,8 @@ def _row(key: str, title: str, options: list[Block], chosen: Block | None) -> Bl
 def _many(key: str, kind: str, ids: tuple[str, ...]) -> Block:
     element: Block = {"type": f"multi_{kind}_select", "action_id": f"{PREFIX}:set:{key}"}
     element["placeholder"] = plain_text("None chosen")
+    if kind == "conversations":  # of channels alone Slack's menu offers the public ones
+        element["filter"] = {"include": ["public", "private", "mpim"]}
     if ids:
         element[f"initial_{kind}"] = list(ids)
     return {"type": "section", "text": plain_text(TITLES[key]), "accessory": element}
@@ -166,7 +168,7 @@ def _chosen(action: Event) -> list[str]:
     """The values of a menu; none for a button."""
     if option := action.get("selected_option"):
         return [str(cast("Event", option)["value"])]
-    for key in ("selected_channels", "selected_users", "selected_conversations"):
+    for key in ("selected_users", "selected_conversations"):
         if key in action:
             return [str(value) for value in cast("list[Any]", action[key])]
     return []

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from bot.desk import FORGOTTEN, TURNS
-from bot.slack.rendering import ASKED_BLOCK, PARAPHRASED
+from bot.slack.rendering import ASKED_BLOCK, is_whole, mark_of
 from persona.types import Turn
 
 Event = Mapping[str, Any]
-READ_BACK = 50  # messages of a thread or DM that are looked through
+READ_BACK = 50  # messages of a thread that are looked through
 
 _CONTROL = re.compile(r"<([^<>\n|]+)(?:\|([^<>\n]*))?>")
 _NUMBER = re.compile(r" \[\d+\]")  # of a source
@@ -58,28 +58,19 @@ def said_in(blocks: Iterable[Event]) -> str:
     """What a message of ours said, without the question that it repeats, its sources and notes."""
     body = (b for b in blocks if b.get("type") == "rich_text" and b.get("block_id") != ASKED_BLOCK)
     parts = [" ".join(_texts(b)) for b in body]
-    return _NUMBER.sub("", " ".join(parts).replace(PARAPHRASED, "")).strip()
+    return _NUMBER.sub("", " ".join(parts)).strip()
 
 
-def metadata_of(message: Event) -> Mapping[str, Any]:
-    """What a message of ours notes of itself: `asked`, the ts of the question."""
-    found = cast("Mapping[str, Any]", message.get("metadata") or {})
-    return cast("Mapping[str, Any]", found.get("event_payload") or {}) if found.get("event_type") == MARK else {}
-
-
-MARK = "fireside_reply"
-
-
-def mark(asked: str, user: str) -> dict[str, Any]:
-    """The note that goes with a reply."""
-    return {"event_type": MARK, "event_payload": {"asked": asked, "user": user}}
+def blocks_of(message: Event) -> list[Event]:
+    """The blocks of a message."""
+    return cast("list[Event]", message.get("blocks") or [])
 
 
 def turns(
     messages: Sequence[Event], user: str, me: str, recall: Recall, since: str | None = None, *, alone: bool = False
 ) -> tuple[Turn, ...]:
-    """What a user and the bot said to each other in a thread or DM (oldest first) after the ts `since`. Nobody else's;
-    `alone`: there is nobody else."""
+    """What a user and the bot said to each other in a thread (oldest first) after the ts `since`, and the reply that the
+    thread hangs on. Nobody else's; `alone`: there is nobody else. Places in the queue and refusals are no turns."""
     theirs = {str(m.get("ts")) for m in messages if m.get("user") == user}
     out: list[Turn] = []
     for m in messages:
@@ -89,16 +80,15 @@ def turns(
             if text := text_of(str(m.get("text", "")), me, {}):
                 out.append(Turn(role="user", content=text))
         elif m.get("user") == me:
-            said, noted = recall(str(m.get("ts"))), metadata_of(m)
-            if not alone and not (
-                noted.get("user") == user or noted.get("asked") in theirs or (said and said.user == user)
-            ):
+            said, blocks = recall(str(m.get("ts"))), blocks_of(m)
+            asked, asker = mark_of(blocks)
+            root = m.get("thread_ts") == m.get("ts")  # a reply that was shared: the thread is about it
+            if not (alone or root or user == asker or asked in theirs or (said and said.user == user)):
                 continue
-            blocks = cast("list[Event]", m.get("blocks") or [])
             text = said.text if said else said_in(blocks)
             if text.startswith(FORGOTTEN):
                 out.clear()
-            elif text:
+            elif text and (said or is_whole(blocks)):
                 if question := asked_in(blocks):
                     out.append(Turn(role="user", content=question))
                 out.append(Turn(role="assistant", content=text))
@@ -106,7 +96,7 @@ def turns(
 
 
 def _texts(part: Event) -> Iterable[str]:
-    if part.get("type") == "text":
+    if part.get("type") == "text" and "style" not in part:  # what has one is a title of ours
         yield str(part.get("text", ""))
     for inner in cast("list[Event]", part.get("elements") or []):
         yield from _texts(inner)

@@ -1,7 +1,8 @@
 """How replies, quotations and lists read on Slack: Block Kit whose text can't format, link or mention, within the limits.
 
 What comes from people, documents and models stands in rich text, whose text elements Slack shows as they are; where a block
-takes only mrkdwn it is made neutral first. Limits: https://docs.slack.dev/reference/block-kit/blocks.
+takes only mrkdwn it is made neutral first. Limits: https://docs.slack.dev/reference/block-kit/blocks. All texts of a message
+together may have about 12,000 characters (`msg_blocks_too_long`), so each part has its share.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bot.rendering import Told, told, whence, words, written_by
 from bot.rendering import sources as sources_of
-from bot.text import CUT_OFF, cut, label, one_line, pieces, plain_address, visible
+from bot.text import CUT_OFF, cut, label, length, one_line, pieces, plain_address, reach, visible
 from persona.corpus.catalog import Catalog
 from persona.types import Citation, Reply
 from persona.voices import clock
@@ -22,27 +23,44 @@ from persona.voices import clock
 Block = dict[str, Any]
 PREFIX = "fireside"
 ASKED_BLOCK = f"{PREFIX}:asked"
-MESSAGE = 3500  # characters of the text beside blocks; an update may have 4,000
+MARK = f"{PREFIX}:to"
+MESSAGE = 3500  # characters of the text beside blocks; made neutral it may have a few more
+UPDATE = 3900  # of the 4,000 that an update may have
 SECTION = 2900  # of a text object's 3,000
+BODY = 5000  # what a reply says
+SOURCES = 3500
+NOTE = 600
+LIST = 11_000  # where a message is nothing but a list
 BUTTON = 75
 OPTION = 75
 ASKED = 1000
-_ELEMENTS = 10  # of a context block
 _ROWS = 10  # fields of a section
-_FORM_QUESTION = 1500  # of the 2,000 characters of a button's value
+_PLAIN = 4  # pieces of a text
+_WORDS = 600  # of a quotation among the sources
+_PART = 400  # of a title, a name, a time
+_VALUE = 1900  # of the 2,000 characters of a button's value
 PARAPHRASED = "Paraphrased: "
-_GAP = "\u200b"  # zero width: takes marks apart where there is no escape for them
+STOPPED = "Stopped."
+_GAP = "\u200b"  # zero width: takes apart what would be read as one
+# Neither an escape nor a gap keeps mrkdwn from formatting between two of these: others look like them.
+_ALIKE = str.maketrans("*_~`", "\u2217\u02cd\u223c\u02cb")
+_BACK = {other: mark for mark, other in _ALIKE.items()}
 
 _ACTIVE = re.compile(
     r"(?P<mark>[*_~`])"
-    r"|(?P<quote>^&gt;)"
+    r"|(?P<quote>^(?:&gt;|\uff1e))"
     r"|(?P<scheme>:(?=//))"
-    r"|(?P<address>(?<=\bmailto):)"
+    r"|(?P<address>\b(?i:mailto)(?=:))"
     r"|(?P<emoji>(?!(?<=\d):\d\d:\d\d):(?=[^\s:]*:))"  # not the colons of 1:02:31
     r"|(?P<mention>@(?=\w))",
     re.MULTILINE,
 )
-_MARKDOWN = re.compile(r"(?P<escaped>[\\*_~`|\[\]#!()<>&])|(?P<scheme>:(?=//))|(?P<mention>@(?=\w))")
+_MARKDOWN = re.compile(
+    r"(?P<line>^(?=[ \t]+\S|[-+=]|\d+[.)]))"  # a list, a heading's line, indented code
+    r"|(?P<escaped>[\\*_~`|\[\]#!()<>&$^{}])"
+    r"|(?P<apart>:(?=//|[^\s:]*:)|@(?=\w)|\bwww(?=\.)|\bmailto(?=:))",
+    re.MULTILINE | re.IGNORECASE,
+)
 
 
 class Rendered(NamedTuple):
@@ -66,20 +84,21 @@ class Card(NamedTuple):
 
 
 def neutral(text: str) -> str:
-    """The text such that mrkdwn shows it as it is: nothing in it formats, links, mentions, or becomes an emoji."""
+    """The text such that mrkdwn shows it as it is, or nearly so: nothing in it formats, links, mentions, or becomes an
+    emoji."""
     return _ACTIVE.sub(_disarmed, html.escape(visible(text), quote=False))
 
 
 def reading(text: str) -> str:
     """What a person reads of a neutral text: the way back."""
-    return html.unescape(text.replace(_GAP, ""))
+    return html.unescape(text.replace(_GAP, "").translate(_BACK))
 
 
 def neutral_markdown(text: str) -> str:
     """The same for the Markdown that streams take."""
 
     def disarmed(found: re.Match[str]) -> str:
-        if found["mention"] or found["scheme"]:
+        if found["escaped"] is None:
             return found[0] + _GAP
         return f"\\{found[0]}{_GAP if found[0] == '<' else ''}"
 
@@ -88,9 +107,8 @@ def neutral_markdown(text: str) -> str:
 
 def button_value(reply_id: str, question: str) -> str:
     """What the buttons of a reply know: its id, and the question where that is short enough to ask it again."""
-    known = {"id": reply_id, **({"q": question} if len(question) <= _FORM_QUESTION else {})}
-    value = json.dumps(known, ensure_ascii=False)
-    return value if len(value) <= 1990 else json.dumps({"id": reply_id})
+    value = json.dumps({"id": reply_id, "q": question}, ensure_ascii=False)
+    return value if length(value) <= _VALUE else json.dumps({"id": reply_id}, ensure_ascii=False)
 
 
 def rich(*parts: Block) -> Block:
@@ -98,12 +116,10 @@ def rich(*parts: Block) -> Block:
     return {"type": "rich_text", "elements": list(parts)}
 
 
-def words_as_they_are(text: str, *, kind: str = "rich_text_section", **style: bool) -> Block:
-    """A part of rich text that shows the text as it is."""
-    element: Block = {"type": "text", "text": text or "…"}
-    if style:
-        element["style"] = style
-    return {"type": kind, "elements": [element]}
+def words_as_they_are(text: str, *, kind: str = "rich_text_section", title: str = "") -> Block:
+    """A part of rich text that shows the text as it is, after a bold `title`."""
+    elements: list[Block] = [{"type": "text", "text": title, "style": {"bold": True}}] if title else []
+    return {"type": kind, "elements": [*elements, {"type": "text", "text": text or "…"}]}
 
 
 def mrkdwn(text: str) -> Block:
@@ -123,14 +139,19 @@ def section(text: str) -> Block:
 
 def header(text: str) -> Block:
     """A heading of plain text."""
-    return {"type": "header", "text": plain_text(one_line(text, 150))}
+    return {"type": "header", "text": plain_text(label(text, 150))}
 
 
 def context(lines: Iterable[str]) -> list[Block]:
-    """Lines of neutral mrkdwn in small print."""
-    elements = [mrkdwn(cut(line, SECTION)) for line in lines if line]
-    starts = range(0, len(elements), _ELEMENTS)
-    return [{"type": "context", "elements": elements[start : start + _ELEMENTS]} for start in starts]
+    """Lines of neutral mrkdwn in small print. Slack puts the elements of one block beside each other, so lines are lines of
+    one element."""
+    texts: list[str] = []
+    for line in (cut(line, SECTION) for line in lines if line):
+        if texts and length(texts[-1]) + length(line) < SECTION:
+            texts[-1] += f"\n{line}"
+        else:
+            texts.append(line)
+    return [{"type": "context", "elements": [mrkdwn(text)]} for text in texts]
 
 
 def button(action: str, text: str, value: str = "", *, style: str = "") -> Block:
@@ -154,15 +175,38 @@ def asked(question: str) -> Block:
     return {**rich(part), "block_id": ASKED_BLOCK}
 
 
+def marked(rendered: Rendered, asked: str, user: str) -> list[Block]:
+    """The blocks of a message of ours; the id of the last one notes what it replies to (a ts, or what else tells one
+    event from another) and whom. Unlike metadata, Slack gives it back wherever it gives the message."""
+    *before, last = rendered.blocks
+    return [*before, {**last, "block_id": f"{MARK}:{asked}:{user}"}]
+
+
+def mark_of(blocks: Iterable[Mapping[str, Any]]) -> tuple[str, str]:
+    """What and whom a message of ours replies to; empty where it notes nothing."""
+    ids = (str(block.get("block_id", "")) for block in blocks)
+    noted = next((found for found in ids if found.startswith(f"{MARK}:")), "")
+    asked, _, user = noted.removeprefix(f"{MARK}:").rpartition(":")
+    return asked, user
+
+
+def is_whole(blocks: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether these are a whole reply's: it has buttons."""
+    return any(block.get("type") == "actions" for block in blocks)
+
+
 def plain(text: str) -> Rendered:
     """Any text: /why, help, status."""
-    parts = pieces(visible(text), SECTION) or ["…"]
-    return Rendered(fallback(text), [rich(words_as_they_are(part)) for part in parts[:10]])
+    shown = pieces(visible(text), SECTION) or ["…"]
+    if len(shown) > _PLAIN:
+        shown = [*shown[: _PLAIN - 1], shown[_PLAIN - 1] + CUT_OFF]
+    return Rendered(fallback(text), [rich(words_as_they_are(part)) for part in shown])
 
 
 def fallback(text: str) -> str:
     """The text of a message that has blocks."""
-    return neutral(cut(visible(text).strip() or "…", MESSAGE))[: MESSAGE + 400]
+    made = neutral(cut(visible(text).strip() or "…", MESSAGE))
+    return made[: reach(made, UPDATE)]
 
 
 def message(
@@ -171,14 +215,14 @@ def message(
     """A reply with its numbered sources and buttons. `value` is the buttons' (`button_value`); `question` is repeated above
     it, `note` stands below it; a `private` reply can be shared."""
     blocks: list[Block] = [asked(question)] if question else []
-    blocks.append(rich(*(part for group in told(reply) for part in _said(group))))
+    blocks.append(rich(*_body(reply)))
     if reply.nearest and not reply.citations:
         blocks += context(["The nearest that was really said, not an answer:"])
-    blocks += context(_sources(reply))
+    blocks += context(_within(_sources(reply), SOURCES))
     if reply.options:
         picks = [button(f"pick:{n}", option, value, style="primary") for n, option in enumerate(reply.options[:10])]
         blocks.append(actions(*picks))
-    blocks += context(neutral(one_line(line, 500)) for line in (written_by(reply), note) if line)
+    blocks += context(_bounded(line, NOTE) for line in (written_by(reply), note) if line)
     blocks.append(_opinion(value))
     more = [button("why", "Why?", value), button("again", "Again", value)]
     if private:
@@ -227,11 +271,12 @@ def quote_card(citation: Citation, card: Card, of: int, *, private: bool) -> Ren
 
 def figures(title: str, rows: Sequence[tuple[str, str]], lines: Iterable[str]) -> Rendered:
     """Names and values, with lines below."""
-    fields = [mrkdwn(f"*{neutral(one_line(name, 100))}*\n{neutral(one_line(value, 300))}") for name, value in rows]
+    made = (f"*{_bounded(name, 200)}*\n{_bounded(value)}" for name, value in rows)
+    fields = [mrkdwn(text) for text in _within(made, LIST - SOURCES)]
     blocks = [header(title)]
     blocks += [{"type": "section", "fields": fields[n : n + _ROWS]} for n in range(0, len(fields), _ROWS)]
     told_below = [line for line in lines if line]
-    blocks += context(neutral(line) for line in told_below)
+    blocks += context(_within((cut(neutral(line), SECTION) for line in told_below), SOURCES - 500))
     text = "\n".join([title, *(f"{name}: {value}" for name, value in rows), *told_below])
     return Rendered(fallback(text), blocks)
 
@@ -250,33 +295,53 @@ def catalog_lines(catalog: Catalog) -> list[str]:
 
 
 def sources(catalog: Catalog) -> Rendered:
-    """The talks and documents."""
+    """The talks and documents, as many as a message holds."""
     parts = catalog_lines(catalog)
+    shown = _within(parts, LIST)[:40]
+    blocks = [section(part) for part in shown] or [section("…")]
+    if len(shown) < len(parts):
+        blocks += context(["There are more talks than a message can hold."])
     names = "; ".join(talk.title for talk in catalog.talk)
-    return Rendered(fallback(f"I answer from: {names}"), [section(part) for part in parts[:40]] or [section("…")])
+    return Rendered(fallback(f"I answer from: {names}"), blocks)
 
 
 def progress(text: str) -> Rendered:
     """What is shown while something goes on."""
-    return Rendered(fallback(text), context([neutral(one_line(text, 500))]))
+    return Rendered(fallback(text), context([_bounded(text)]))
 
 
 def writing(text: str) -> Rendered:
     """A reply while it is written, where there is no stream."""
-    return plain(text + CUT_OFF)
+    return plain(text.rstrip() + CUT_OFF)
 
 
-def _said(group: Told) -> Iterator[Block]:
+def stopped(text: str) -> Rendered:
+    """What was written until somebody stopped it."""
+    if not text:
+        return plain(STOPPED)
+    made = writing(text)
+    return made._replace(blocks=[*made.blocks, *context([STOPPED])])
+
+
+def _body(reply: Reply) -> Iterator[Block]:
+    """What a reply says; quoted, paraphrased and reported apart."""
+    left = BODY
+    for group in told(reply):
+        if left <= len(CUT_OFF):
+            return
+        text = cut(_said(group), left)
+        left -= length(text)
+        kind = "rich_text_quote" if group.claims and group.claims[0].kind == "quoted" else "rich_text_section"
+        for number, piece in enumerate(pieces(text, SECTION) or ["…"]):
+            yield words_as_they_are(piece, kind=kind, title=PARAPHRASED if group.paraphrased and not number else "")
+
+
+def _said(group: Told) -> str:
+    """Claims with the numbers of their sources, or what is said beside them."""
     if not group.claims:
-        yield words_as_they_are(visible(group.text))
-        return
-    if group.paraphrased:
-        yield words_as_they_are(PARAPHRASED, bold=True)
-    kind = "rich_text_quote" if group.claims[0].kind == "quoted" else "rich_text_section"
-    numbered = [
-        " ".join((visible(claim.text), *(f"[{number + 1}]" for number in claim.citations))) for claim in group.claims
-    ]
-    yield words_as_they_are(" ".join(numbered), kind=kind)
+        return visible(group.text)
+    claims = group.claims
+    return " ".join(" ".join((visible(c.text), *(f"[{number + 1}]" for number in c.citations))) for c in claims)
 
 
 def _sources(reply: Reply) -> Iterator[str]:
@@ -284,9 +349,20 @@ def _sources(reply: Reply) -> Iterator[str]:
         if number <= len(reply.citations):
             yield f"[{number}] {how}: {_whence(citation)}"
             continue
-        shown = neutral(words(citation)) if words(citation) not in reply.text else ""
+        shown = _bounded(words(citation), _WORDS) if words(citation) not in reply.text else ""
         quote = f"“{shown}” " if shown and citation.verbatim else f"{shown} " if shown else ""
         yield f"{how.removeprefix('nearest, ')}: {quote}{_whence(citation)}"
+
+
+def _within(texts: Iterable[str], most: int) -> list[str]:
+    """The first of the texts, as many as have so many characters together."""
+    kept: list[str] = []
+    for text in texts:
+        most -= length(text)
+        if most < 0:
+            break
+        kept.append(text)
+    return kept
 
 
 def _opinion(value: str) -> Block:
@@ -306,15 +382,16 @@ def _opinion(value: str) -> Block:
 def _disarmed(found: re.Match[str]) -> str:
     if found.lastgroup == "quote":
         return _GAP + found[0]
-    return f"{_GAP}{found[0]}{_GAP}" if found.lastgroup == "mark" else found[0] + _GAP
+    return found[0].translate(_ALIKE) if found.lastgroup == "mark" else found[0] + _GAP
 
 
 def _whence(citation: Citation) -> str:
     return _bounded(whence(citation.model_copy(update={"url": None}))) + _link(citation.url)
 
 
-def _bounded(text: str) -> str:
-    return neutral(one_line(text)) or "…"
+def _bounded(text: str, most: int = _PART) -> str:
+    """The text in one line, neutral; made so it may be half as long again."""
+    return cut(neutral(one_line(text, most)), most * 3 // 2) or "…"
 
 
 def _link(url: str | None) -> str:

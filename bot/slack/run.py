@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import json
 import logging
 import time
 from collections.abc import AsyncGenerator
 from functools import partial
 from typing import Any, NamedTuple
 
-import aiohttp
 from aiohttp import web
 from slack_bolt.adapter.aiohttp import to_aiohttp_response, to_bolt_request
 from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
 from slack_bolt.async_app import AsyncApp
+from slack_bolt.response import BoltResponse
+from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.monitoring import Health
 from bot.running import Parts, running
 from bot.slack.bot import SlackBot
-from bot.slack.delivery import FAILURES, Client, answer_of, error_of
+from bot.slack.delivery import FAILURES, Client, error_of, persist
 from bot.slack.manifest import PATH
 from persona.errors import ConfigError, FiresideError
 from persona.settings import Settings
@@ -139,19 +142,23 @@ async def serve(parts: Parts, tokens: Tokens) -> None:
         bot = SlackBot(app_of(client, tokens), host, store, settings.data_dir, me=me.user, team=me.team)
         async with connected(settings, bot, tokens, health):
             log.info(f"Connected to the workspace {me.name}.")
-            await bot.take_up()
+            left_behind = asyncio.create_task(bot.take_up())
             await stop.wait()
             log.info("Stopping: what is being answered is finished first.")
             await bot.desk.drain()
+            left_behind.cancel()
+            await asyncio.wait({left_behind})
 
 
 def app_of(client: Client, tokens: Tokens) -> AsyncApp:
     """The library's app. Socket Mode has no signatures: the connection was made with a token."""
-    return AsyncApp(client=client, token=tokens.bot, signing_secret=tokens.secret or "-", logger=_quiet())
+    return AsyncApp(client=client, signing_secret=tokens.secret or "-", logger=_quiet())
 
 
 @contextlib.asynccontextmanager
-async def connected(settings: Settings, bot: SlackBot, tokens: Tokens, health: Health) -> AsyncGenerator[int | None]:
+async def connected(
+    settings: Settings, bot: SlackBot, tokens: Tokens, health: Health, *, ping: float = PING
+) -> AsyncGenerator[int | None]:
     """The bot hears of events as long; gives the port in HTTP mode. ConfigError where the port is taken."""
     if settings.slack_mode == "http":
         async with listening(bot, settings.slack_host, settings.slack_port) as port:
@@ -160,14 +167,21 @@ async def connected(settings: Settings, bot: SlackBot, tokens: Tokens, health: H
             yield port
         return
     handler: Any = AsyncSocketModeHandler(
-        bot.app, tokens.app, web_client=bot.client, ping_interval=PING, logger=_quiet()
+        bot.app, tokens.app, web_client=bot.client, ping_interval=ping, logger=_quiet()
     )
     handler.client.on_message_listeners.append(partial(_heard, health))
-    handler.client.on_close_listeners.append(partial(_lost, health))
+    # The library takes a server's error here for an answer, and ends in a mistake of its own.
+    opened = partial(bot.client.apps_connections_open, app_token=tokens.app)
+    try:
+        handler.client.wss_uri = str((await persist(opened))["url"])
+    except FAILURES as exc:
+        raise _no_start(exc, bot.client, BAD_APP_TOKEN) from None
     await handler.connect_async()
+    watching = asyncio.create_task(_watch(handler.client, health, ping))
     try:
         yield None
     finally:
+        watching.cancel()
         with contextlib.suppress(*FAILURES):
             await handler.close_async()
 
@@ -203,22 +217,44 @@ class _Door:
         """Passes a request on."""
         signature = request.headers.get("X-Slack-Signature", "")
         now = time.time()
-        self._signatures = {s: at for s, at in self._signatures.items() if now - at < 2 * OLDEST}
+        self._forget(now - 2 * OLDEST)
         if signature in self._signatures:
-            return web.Response(status=401, text="this request came before")
-        answer = await self._bot.listeners.async_dispatch(await to_bolt_request(request))
-        if answer.status != 401:
-            self._signatures[signature] = now
+            # Slack tries again what it had no answer to, maybe within the second that its signature tells apart.
+            again = "X-Slack-Retry-Num" in request.headers
+            return web.Response(status=200 if again else 401, text="this request came before")
+        self._signatures[signature] = now  # before anything is awaited: of two at once, one is let in
+        status = 400
+        try:
+            answer: BoltResponse = await self._bot.listeners.async_dispatch(await to_bolt_request(request))
+            status = answer.status
+        except (ValueError, LookupError, AttributeError):  # of an unknown encoding, no JSON, or no object
+            return web.Response(status=400, text="this is no request of Slack's")
+        finally:
+            if status in (400, 401):  # nothing was let in
+                self._signatures.pop(signature, None)
         return await to_aiohttp_response(answer)
+
+    def _forget(self, before: float) -> None:
+        """Drops the signatures that are refused for their age; they stand in the order of arrival."""
+        for signature, _ in list(itertools.takewhile(lambda known: known[1] < before, self._signatures.items())):
+            del self._signatures[signature]
 
 
 async def _heard(health: Health, message: Any) -> None:
     if '"hello"' in str(message.data):
         health.up("platform")
+    elif '"link_disabled"' in str(message.data) and json.loads(message.data).get("reason") == "link_disabled":
+        log.error(SOCKET_OFF)
 
 
-async def _lost(health: Health, _message: Any) -> None:
-    health.down("platform", "the connection to Slack broke and is being made anew")
+async def _watch(client: Any, health: Health, pause: float) -> None:
+    """Tells of a connection that broke: of one that breaks without a word the library tells nobody."""
+    while True:
+        if await client.is_connected():
+            health.up("platform")
+        else:
+            health.down("platform", "the connection to Slack broke and is being made anew")
+        await asyncio.sleep(pause)
 
 
 def _no_start(exc: Exception, client: Client, bad_token: str) -> FiresideError:
@@ -227,9 +263,7 @@ def _no_start(exc: Exception, client: Client, bad_token: str) -> FiresideError:
         return ConfigError(bad_token)
     if error in _NO_SOCKETS:
         return ConfigError(SOCKET_OFF)
-    reason = error if answer_of(exc) else (str(exc).strip().rstrip(".") or error)
-    if isinstance(exc, aiohttp.ClientError | OSError) and not str(exc).strip():
-        reason = type(exc).__name__
+    reason = error if isinstance(exc, SlackApiError) else (str(exc).strip().rstrip(".") or error)
     return FiresideError(
         f"Can't reach Slack at {client.base_url}: {reason}. Check the connection, and FIRESIDE_SLACK_API_URL if you set it."
     )

@@ -66,11 +66,12 @@ class Click:
     @property
     def asker(self) -> Asker:
         """Who clicked, and whose settings hold."""
-        team = cast("Event", self.body.get("team") or {}).get("id")
-        return self.bot.asker(self.user, self.channel or self.user, str(team or ""))
+        return self.bot.asker(self.user, self.channel or self.user)
 
     def outlet(self, *, private: bool = True, replace: bool = False) -> ToPerson:
         """Where what comes of the click goes."""
+        if not private and self.thread:
+            self.bot.joined(self.channel, self.thread)
         return ToPerson(
             self.bot.client,
             str(self.body.get("response_url", "")),
@@ -172,6 +173,7 @@ async def act(click: Click) -> None:
 
 async def show_quotes(bot: SlackBot, topic: str, wanted: Wanted, asker: Asker, outlet: ToPerson) -> None:
     """The first quotation on a topic, or that there is none."""
+    topic = one_line(topic, commands.LONGEST_TOPIC)
     found = await bot.desk.quotes(topic, wanted, asker)
     if found:
         await outlet.finish(rendering.quote_card(found[0], Card(topic, 0, wanted.key), len(found), private=True))
@@ -341,9 +343,8 @@ def _from_view(bot: SlackBot, view: Event, body: Event) -> tuple[Asker, ToPerson
     known = read_value(view.get("private_metadata"))
     user = str(body["user"]["id"])
     channel = str(known.get("channel") or user)
-    team = str(cast("Event", body.get("team") or {}).get("id") or "")
     thread = str(known.get("thread") or "") or None
-    return bot.asker(user, channel, team), ToPerson(bot.client, "", channel=channel, user=user, thread=thread)
+    return bot.asker(user, channel), ToPerson(bot.client, "", channel=channel, user=user, thread=thread)
 
 
 async def _guarded(outlet: ToPerson, channel: str, do: Callable[[], Awaitable[None]]) -> None:

@@ -794,7 +794,7 @@ class WebApi:
     def _auth_test(self, call: Call) -> Json:
         bot = self.fake.bot
         if call.token == "app":
-            return {"app_id": bot.app_id, "app_name": bot.name}
+            return {"app_id": self.fake.app_id, "app_name": bot.name}
         made = {"url": f"https://{DOMAIN}.slack.com/", "team": "Harbour", "team_id": TEAM, "user": bot.name}
         return {**made, "user_id": bot.id, "bot_id": bot.bot_id, "is_enterprise_install": False}
 
