@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: chat test check lint bench bench-model demo-discord bench-discord eval eval-quick calibrate clean
+.PHONY: chat test check lint secrets audit bench bench-model demo-discord demo-slack bench-discord bench-slack pictures chaos eval eval-quick calibrate clean
 
 chat: $(VENV)/.run
 	@$(BIN)/fireside chat
@@ -12,7 +12,7 @@ chat: $(VENV)/.run
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-check: lint test
+check: lint secrets audit test
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -20,6 +20,12 @@ lint: $(VENV)/.dev
 	$(BIN)/pyright
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml deploy/compose.cuda.yml
+
+secrets: $(VENV)/.dev
+	$(BIN)/python -m scripts.scan_secrets $(if $(ACCEPT),--accept)
+
+audit: $(VENV)/.dev
+	$(BIN)/python -m scripts.audit_dependencies
 
 bench: $(VENV)/.dev
 	$(BIN)/python scripts/bench.py
@@ -30,8 +36,20 @@ bench-model: $(VENV)/.dev
 demo-discord: $(VENV)/.dev
 	$(BIN)/python scripts/demo_discord.py
 
+demo-slack: $(VENV)/.dev
+	$(BIN)/python scripts/demo_slack.py
+
 bench-discord: $(VENV)/.dev
 	$(BIN)/python scripts/bench_discord.py $(if $(JSON),--json $(JSON))
+
+bench-slack: $(VENV)/.dev
+	$(BIN)/python scripts/bench_slack.py $(if $(JSON),--json $(JSON))
+
+pictures: $(VENV)/.dev
+	$(BIN)/python scripts/picture_replies.py
+
+chaos: $(VENV)/.dev
+	$(BIN)/python -m scripts.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(QUESTIONS),--questions $(QUESTIONS)) $(if $(JSON),--json $(JSON))
 
 eval: $(VENV)/.dev
 	$(BIN)/fireside eval run --baselines --readme README.md

@@ -8,104 +8,45 @@ The bot is `fireside discord` in a process of its own, with the bundled persona;
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
-import os
 import re
-import shutil
 import sys
-import tempfile
-import textwrap
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bot.discord.rendering import reading
 from persona.errors import FiresideError
-from persona.settings import load_settings
-from scripts.running import exit_code
+from scripts import bots
+from scripts.bots import QUIET, REPLY_SECONDS, SHOWN, START_SECONDS, Tell, bot_command, in_a_sentence, indented
 from tests.discord_fake import Channel, FakeDiscord, Interaction, Message, User
 from tests.discord_fake.world import walk
 
-ROOT = Path(__file__).parent.parent
-START_SECONDS = 300.0  # an index that is not there yet is built first
-REPLY_SECONDS = 60.0
-STOP_SECONDS = 15.0  # what is in flight may take ten
-QUIET = 0.5  # seconds without a request after which nothing more belongs to a reply
-WIDTH = 110
 _BOLD = re.compile(r"(?<!\\)\*\*(.+?)(?<!\\)\*\*")
 _ADDRESS = re.compile(r"(?<!\\)<(https?://[^>]*)>")
 
 Component = Mapping[str, Any]
-Tell = Callable[[str], None]
-
-
-@contextlib.contextmanager
-def scratch(data: Path) -> Generator[Path]:
-    """A data folder to throw away, with the index and the models of `data` where that has any."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        if (data / "index").is_dir():
-            shutil.copytree(data / "index", folder / "index")
-        if (data / "models").is_dir():
-            (folder / "models").symlink_to((data / "models").absolute())
-        yield folder
 
 
 @contextlib.asynccontextmanager
 async def connected(
     fake: FakeDiscord, command: Sequence[str], environ: Mapping[str, str]
 ) -> AsyncGenerator[asyncio.subprocess.Process]:
-    """A bot in a process of its own, connected to the fake; at the end it is stopped as Ctrl-C would. `environ` is laid over
-    this process's own. FiresideError if it doesn't connect, stop, or keep to what Discord takes."""
-    addresses = {"FIRESIDE_DISCORD_API_URL": fake.api_url, "FIRESIDE_DISCORD_GATEWAY_URL": fake.gateway_url}
-    with tempfile.TemporaryFile() as log:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            cwd=ROOT,
-            env={**os.environ, **addresses, "DISCORD_TOKEN": fake.token, **environ},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C is ours to handle
-        )
+    """See `bots.connected`."""
+    given = {
+        "FIRESIDE_DISCORD_API_URL": fake.api_url,
+        "FIRESIDE_DISCORD_GATEWAY_URL": fake.gateway_url,
+        "DISCORD_TOKEN": fake.token,
+        "DISCORD_TOKEN_FILE": "",
+        **environ,
+    }
 
-        def failed(how: str) -> FiresideError:
-            log.seek(0)
-            lines = log.read().decode("utf-8", "replace").strip().splitlines()
-            return FiresideError(f"The bot {how}: {lines[-1] if lines else 'it said nothing'}")
+    async def up() -> None:
+        await fake.until(lambda: fake.gateway.ready, START_SECONDS)
 
-        try:
-            with in_a_sentence():
-                await fake.until(lambda: process.returncode is not None or fake.gateway.ready, START_SECONDS)
-            if process.returncode is not None:
-                raise failed("does not start")
-            yield process
-            if process.returncode is not None:
-                raise failed(f"ended by itself with exit code {process.returncode}")
-            process.terminate()
-            try:
-                code = await asyncio.wait_for(process.wait(), STOP_SECONDS)
-            except TimeoutError:
-                raise failed(f"did not stop within {STOP_SECONDS:.0f} s") from None
-            if code:
-                raise failed(f"stopped with exit code {code}")
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-    if fake.violations:
-        raise FiresideError(f"Discord would refuse what the bot sent: {'; '.join(fake.violations)}")
-
-
-@contextlib.contextmanager
-def in_a_sentence() -> Generator[None]:
-    """The fake says by an AssertionError that something never came, with the requests until then in further lines."""
-    try:
-        yield
-    except AssertionError as exc:
-        raise FiresideError(f"The conversation went wrong: {str(exc).partition(chr(10))[0]}") from exc
+    async with bots.connected("Discord", command, given, up, fake.violations) as process:
+        yield process
 
 
 class Stage:
@@ -155,7 +96,7 @@ class Stage:
     async def submit(self, form: Interaction, text: str) -> Message:
         """Fills in the one field of a form; the bot's answer."""
         (field,) = (c["custom_id"] for c in walk(form.modal["components"]) if "custom_id" in c)
-        self._tell(f"{form.user.name} writes into it and submits\n{_indented(text)}\n")
+        self._tell(f"{form.user.name} writes into it and submits\n{indented(text)}\n")
         return await self._answered(await self._fake.modal(form, {field: text}))
 
     async def thread(self, user: User, message: Message, name: str) -> Channel:
@@ -194,7 +135,7 @@ class Stage:
             head += f" (only {message.only_for.name} sees this)"
         elif message.author is self._fake.bot and message.reply_to is not None:
             head += f", replying to {message.reply_to.author.name}"
-        self._tell("\n".join([f"{head} {does}".strip(), *map(_indented, self._lines(message)), ""]))
+        self._tell("\n".join([f"{head} {does}".strip(), *map(indented, self._lines(message)), ""]))
 
     def _lines(self, message: Message) -> Iterator[str]:
         yield from (self._read(line) for line in message.content.splitlines())
@@ -235,7 +176,7 @@ def _form(modal: Component) -> Iterator[str]:
     yield f"a form opens: {modal['title']}"
     for part in walk(modal["components"]):
         if part.get("label"):
-            yield _indented(f"{part['label']} ____")
+            yield indented(f"{part['label']} ____")
     yield ""
 
 
@@ -251,12 +192,6 @@ def _button(message: Message, face: str) -> str:
         if _face(part) == face:
             return part["custom_id"]
     raise FiresideError(f"There is no button [{face}] under this: {message.content[:80]!r}.")
-
-
-def _indented(line: str) -> str:
-    return textwrap.fill(
-        line, WIDTH, initial_indent="  ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-    )
 
 
 async def converse(fake: FakeDiscord, tell: Tell, quiet: float = QUIET) -> None:
@@ -286,27 +221,11 @@ async def demo(data: Path, tell: Tell) -> None:
     fake = FakeDiscord()
     await fake.start()
     try:
-        command = [sys.executable, "-m", "bot", "discord"]
-        environ = {"FIRESIDE_DATA_DIR": str(data), "FIRESIDE_VOICE": "quotes", "FIRESIDE_PERSONA": "ilya"}
-        async with connected(fake, command, environ):
+        async with connected(fake, bot_command("discord"), {"FIRESIDE_DATA_DIR": str(data), **SHOWN}):
             await converse(fake, tell)
     finally:
         await fake.stop()
 
 
-def main() -> int:
-    """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Show a conversation with the Discord bot, without Discord.")
-    parser.add_argument("--data-dir", type=Path, help="folder with a built index (default: yours; else it is built)")
-    options = parser.parse_args()
-
-    def work() -> None:
-        print("Starting the bot…", file=sys.stderr, flush=True)
-        with scratch(options.data_dir or load_settings().data_dir) as folder:
-            asyncio.run(demo(folder, lambda line: print(line, flush=True)))
-
-    return exit_code(work)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(bots.main("Discord", demo))

@@ -10,8 +10,10 @@ import pytest
 from bot.host import FULL
 from persona.errors import FiresideError
 from persona.types import Question, Reason, Reply
-from scripts.bench_discord import Asked, Figures, Sizes, first_typing, measure, outcomes, questions, shown, verdicts
-from scripts.demo_discord import connected, converse, scratch
+from scripts.bench_discord import LINES, Asked, first_typing, measure
+from scripts.bots import scratch
+from scripts.demo_discord import connected, converse
+from scripts.full_house import Figures, Sizes, outcomes, questions, shown, verdicts
 from tests.bot.discord.running import running
 from tests.bot.replies import reply
 from tests.bot.scripted import Script, Scripted, echo
@@ -109,7 +111,7 @@ async def test_the_benchmark_runs_the_bot_in_a_process_of_its_own_and_everyone_i
     assert (figures["answered"], figures["refused"], figures["silent"]) == (6, 0, 0)
     assert (figures["typing_ms"]["n"], figures["defer_ms"]["n"], figures["answer_s"]["n"]) == (3, 3, 6)
     assert figures["loop_lag_ms"]["n"] >= figures["loop_lag_asking_ms"]["n"] > 0
-    assert dict(shown(figures).rows)["answered"] == "6"
+    assert dict(shown(figures, LINES).rows)["answered"] == "6"
 
 
 def asked(fake: FakeDiscord, *states: str, buttons: bool = False) -> Asked:
