@@ -22,7 +22,7 @@ from persona.settings import Settings
 OURS = "fireside"
 HIDDEN = "[hidden]"
 _SHORTEST = 8  # characters: a shorter "secret" would hide half of the log
-_TOKENS = re.compile(
+TOKENS = re.compile(
     r"(?:xox[a-z]|xapp|xwfp)(?:\.xox[a-z])?-[\w.-]{6,}"  # Slack
     r"|hf_[A-Za-z0-9]{16,}"
     r"|(?<![\w.-])[\w-]{23,30}\.[\w-]{6,7}\.[\w-]{27,}"  # Discord: who, since when, and what proves it
@@ -62,7 +62,7 @@ class Redacted(logging.Formatter):
         text = str(value)
         if self._known is not None:
             text = self._known.sub(HIDDEN, text)
-        return _UNSEEN.sub(" ", _TOKENS.sub(HIDDEN, text)).strip()
+        return _UNSEEN.sub(" ", TOKENS.sub(HIDDEN, text)).strip()
 
     def facts(self, record: logging.LogRecord) -> dict[str, Any]:
         """What stands beside the message; numbers and truth values stay what they are."""
@@ -117,6 +117,11 @@ class JsonLine(Redacted):
 def _concerns(record: logging.LogRecord) -> bool:
     # By the logger's name: some libraries set a level of their own, which the root's doesn't overrule.
     return record.levelno >= logging.WARNING or record.name.partition(".")[0] == OURS
+
+
+def note_mistake(log: logging.Logger, error: BaseException) -> None:
+    """Logs a mistake of ours by its kind and place alone: its message may hold what somebody wrote."""
+    log.error("A mistake while answering.", extra={"error": type(error).__name__, "at": where(error)})
 
 
 def where(error: BaseException) -> str:

@@ -76,11 +76,11 @@ _POINTER = re.compile(
     re.I,
 )
 _ELLIPSIS = re.compile(
-    r"^\W*(?:and|but|so|or|also|ok|okay|then)?\W*(?:why|how so|how come|how|when|where|who|what|which|really|since when"
+    r"^\W*+(?:(?:and|but|so|or|also|ok|okay|then)\W*+)?(?:why|how so|how come|how|when|where|who|what|which|really|since when"
     r"|what about|how about|what else|anything else|for example|such as|like what|go on|tell me more|more|continue"
     r"|elaborate|can you elaborate|could you elaborate|explain|say more|what happened next|what next|what then|and then"
     r"|the (?:first|second|third|other|last|next|same)(?: one| thing| part| reason)?|what do you mean(?: by that)?"
-    r"|why not|why is that|how is that|is that so|in what way|can you explain|could you explain)\b\W*$",
+    r"|why not|why is that|how is that|is that so|in what way|can you explain|could you explain)\b\W*+$",
     re.I,
 )
 _LEAD_IN = re.compile(r"^\W*(?:and|but|so|or|also|ok so|what about|how about|then)\b", re.I)
@@ -88,13 +88,14 @@ _LEAD_IN = re.compile(r"^\W*(?:and|but|so|or|also|ok so|what about|how about|the
 _EXPLETIVE = re.compile(
     r"\b(?:is|was|isn't|would|does|did|make|makes|made) it (?:\w+ )?(?:true|possible|fair|correct|right|clear|obvious|ok|okay|safe"
     r"|easy|hard|difficult|important|necessary|enough|better|worth|feel|sense|mean|seem|matter|about|the case|that|only|just|really)\b"
-    r"|\bit (?:is|was|'s) (?:true|possible|clear|said)\b|\bit (?:take|takes|took|cost|costs|require|requires)\b.*\bto\b"
+    r"|\bit (?:is|was|'s) (?:true|possible|clear|said)\b|\bit (?:take|takes|took|cost|costs|require|requires)\b.{0,200}\bto\b"
     r"|\bwhat (?:was|is) it like (?:to|for|when)\b|\b(?:what time|whose \w+) (?:is|was) it\b"
     r"|\b(?:take|takes|took) it for granted\b|\b(?:put|make|made|get|got) it\b",
     re.I,
 )
 
 
+MAX_TURN = 4000  # characters of an earlier turn that are read, as many as of a question
 MAX_DANGLING_TERMS = 6  # a longer question says enough to be looked up even if it points somewhere
 
 
@@ -148,8 +149,9 @@ class Analyser:
     def read(self, question: Question) -> Analysis:
         """The analysis of a question in its conversation."""
         text = self._spelled(clean(self._repair(question.text)))
-        asked = _last_asked(question.history)
-        back = resume(question.history, text)
+        history = [Turn(role=t.role, content=clean(t.content[:MAX_TURN])) for t in question.history]
+        asked = _last_asked(history)
+        back = resume(history, text)
         dangling = dangles(text)
         short = len(terms(text)) <= 4
         follow = bool(asked) and (
@@ -278,7 +280,7 @@ def _focus(text: str) -> list[str]:
     return []
 
 
-_DEFINED = re.compile(r"\b((?:[A-Za-z][\w-]*[ ]){1,7})\(([A-Z][A-Za-z]{1,6}?)s?\)")
+_DEFINED = re.compile(r"\b((?:[A-Za-z][\w-]{0,40}[ ]){1,7})\(([A-Z][A-Za-z]{1,6}?)s?\)")
 
 
 def acronyms(texts: Sequence[str]) -> dict[str, str]:

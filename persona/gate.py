@@ -96,6 +96,8 @@ class Gate:
             return CutReason.UNKNOWN_PASSAGE
         if _runs(text) & self._rules:
             return CutReason.LEAK
+        if len(text) > MAX_REPLY:
+            return CutReason.NO_ROOM
         if quoted:
             return self._quote(text, known)
         if not any(c.isalpha() for c in text) or _MARKUP.search(text):

@@ -17,7 +17,7 @@ import shutil
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -54,7 +54,7 @@ class HubFile:
     @property
     def name(self) -> str:
         """The file's name in the models folder."""
-        return PurePosixPath(self.file).name
+        return _name(self.file)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class WebFile:
     @property
     def name(self) -> str:
         """The file's name in the models folder."""
-        return PurePosixPath(unquote(urlsplit(self.url).path)).name
+        return _name(unquote(urlsplit(self.url).path))
 
 
 class Row(BaseModel):
@@ -477,6 +477,11 @@ def _keep_record(path: Path, source: HubFile | WebFile, remote: _Remote, digest:
     temporary.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
     temporary.replace(_record_path(path))
     return record
+
+
+def _name(path: str) -> str:
+    """The last part of a path; a backslash parts too, as it does on Windows: no name leads out of the models folder."""
+    return PureWindowsPath(path).name
 
 
 def _record_path(path: Path) -> Path:

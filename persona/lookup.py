@@ -45,7 +45,7 @@ def asks_who_said(text: str) -> bool:
 
 def said_what(text: str) -> str:
     """The words that an attribution question is about, without the asking."""
-    quoted = re.search(r"[“\"‘'](.{6,}?)[”\"’'](?!\w)", text)
+    quoted = re.search(r"[“\"‘'](.{6,400}?)[”\"’'](?!\w)", text)
     if quoted:
         return quoted[1]
     rest = _FRAME.sub("", text, count=1).strip(" ?.,:;-")

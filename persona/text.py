@@ -16,6 +16,9 @@ import Stemmer
 _STEMMER = Stemmer.Stemmer("english")
 _WORD = re.compile(r"\d+(?:[.,]\d+)*%?|[^\W\d_]+(?:['’][^\W\d_]+)?")
 _SPACE = re.compile(r"\s+")
+# Of a run of signs, that many say all that it says. Patterns that begin with \W* try each place of a longer one, again and
+# again: four thousand quotation marks took them ten seconds.
+_SIGNS = re.compile(r"(\W{40})\W+")
 
 # Words that carry no topic. Standard English function words, plus the verbs and nouns of asking.
 STOPWORDS = frozenset(
@@ -44,13 +47,13 @@ def fold_space(text: str) -> str:
 
 
 def clean(text: str) -> str:
-    """A user's text without control characters (new lines stay spaces), white space folded."""
+    """A user's text without control characters (new lines stay spaces), white space folded, endless runs of signs cut."""
     kept = "".join(
         " " if c in "\r\n\t" else c
         for c in unicodedata.normalize("NFC", text)
         if c in "\r\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn")
     )
-    return fold_space(kept)
+    return fold_space(_SIGNS.sub(r"\1 ", fold_space(kept)))
 
 
 def words(text: str) -> list[str]:
@@ -87,7 +90,8 @@ def unique(items: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(items))
 
 
-_END = re.compile(r"[.!?]+[\"”’')\]]*(?:\[\d+\])*$")
+# From the first mark of a run alone, and without going back: "????…" is read once, not once for each of its letters.
+_END = re.compile(r"(?<![.!?])[.!?]++[\"”’')\]]*+(?:\[\d+\])*+$")
 _NOT_END = re.compile(r"^(?:[A-Z]\.|al\.|Dr\.|Mr\.|Mrs\.|Ms\.|Prof\.|vs\.|cf\.|e\.g\.|i\.e\.|etc\.)$")
 
 

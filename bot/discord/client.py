@@ -5,36 +5,44 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import discord
+from discord.abc import Snowflake
 
-from bot.desk import BROKEN, LEAVING, PACE, TOO_OLD, TURNS, Desk, Exchange, Named, exchanged, follow
+from bot.desk import BROKEN, CUT_SHORT, LEAVING, PACE, TOO_OLD, TURNS, Desk, Exchange, Named, exchanged, follow
 from bot.discord import reading, rendering
 from bot.discord.commands import Commands, sync
 from bot.discord.delivery import (
     NOBODY,
+    UNREACHED,
     InChannel,
     Outlet,
     Part,
     ToInteraction,
     cannot_write,
+    persist,
     tell_mistake,
     typing,
+    unfinished,
 )
 from bot.discord.settings import ADMINS_ONLY, PLATFORM
 from bot.discord.views import reply_view, route
 from bot.host import Asker, Host, Refused
+from bot.logs import note_mistake
 from bot.store import Store
 from persona.pipeline import Answered
 from persona.types import Question, Turn
 
 log = logging.getLogger("fireside.discord")
 NAMED = Named("/forget", "`opt_out`", "`/forget opt_out:False`", "/settings")
+CAUGHT_UP = 50  # channels that are looked through for what was missed
+READ = 100  # messages of each
 KINDS = (discord.MessageType.default, discord.MessageType.reply)
 
 
@@ -77,6 +85,7 @@ class FiresideClient(discord.Client):
         self.desk = Desk(PLATFORM, host, store, data_dir, NAMED, pace=pace)
         self.commands = Commands(self)
         self._pending: dict[int, Pending] = {}
+        self._accepted: set[int] = set()  # interactions
         self._threads: dict[int, bool] = {}
         self._elsewhere: set[int] = set()  # threads that were opened on nothing of ours
 
@@ -93,15 +102,20 @@ class FiresideClient(discord.Client):
             log.warning(f"The commands could not be registered: {exc}. Run `fireside doctor discord`.")
 
     async def on_ready(self) -> None:
-        """Says that it is there, and answers what a process that was killed left behind."""
+        """Says that it is there, and answers what a process that was killed left behind, and what was asked while there was
+        no connection."""
         log.info(f"Connected as {self.user}, in {len(self.guilds)} servers.")
         self._connected(True)
         if self.desk.leaving:
             return
         with self.desk.work():
             for event, channel in await self.desk.left_behind():
-                if event.isdecimal():
-                    await self._take_up(int(event), int(channel))
+                number, _, token = event.partition(":")
+                if token:
+                    await self._apologize(int(number), token)
+                elif number.isdecimal():
+                    await self._take_up(int(number), int(channel))
+            await self._catch_up()
 
     async def on_resumed(self) -> None:
         """The connection is there again, and what was missed comes."""
@@ -151,11 +165,20 @@ class FiresideClient(discord.Client):
     async def on_interaction(self, interaction: discord.Interaction[Any]) -> None:
         """Buttons, menus and forms; the commands have their tree."""
         if interaction.type in (discord.InteractionType.component, discord.InteractionType.modal_submit):
-            with self.desk.work():
+            async with self.handling(interaction):
                 try:
                     await route(self, interaction)
                 except Exception as exc:
                     await tell_mistake(interaction, exc)
+
+    @contextlib.asynccontextmanager
+    async def handling(self, interaction: discord.Interaction[Any]) -> AsyncGenerator[None]:
+        """Around all that is done about an interaction."""
+        with self.desk.work():
+            yield
+            if interaction.id in self._accepted:
+                self._accepted.remove(interaction.id)
+                await self.desk.done(_event(interaction))
 
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
         """A mistake of ours in an event ends that event alone."""
@@ -168,7 +191,10 @@ class FiresideClient(discord.Client):
         interaction = outlet.interaction
         if not self.desk.unseen(str(interaction.id)):
             return False
-        await outlet.accept()
+        # Its token is all by which the next process can tell the person, should this one be killed.
+        self._accepted.add(interaction.id)
+        noting = self.desk.first_sight(_event(interaction), str(interaction.channel_id or 0))
+        await asyncio.gather(noting, outlet.accept())
         if self.desk.leaving:
             refusal = LEAVING
         elif admins:
@@ -343,7 +369,9 @@ class FiresideClient(discord.Client):
         if isinstance(message.channel, discord.PartialMessageable) and message.guild is not None:
             with contextlib.suppress(discord.HTTPException):
                 found = await self.fetch_channel(message.channel.id)
-                if isinstance(found, discord.abc.GuildChannel | discord.Thread) and isinstance(found, discord.abc.Messageable):
+                if isinstance(found, discord.abc.GuildChannel | discord.Thread) and isinstance(
+                    found, discord.abc.Messageable
+                ):
                     message.channel = found
         if not said and not await self._takes_part(message):
             return False
@@ -378,27 +406,78 @@ class FiresideClient(discord.Client):
 
     async def _take_up(self, message: int, channel: int) -> None:
         """Answers a question that a process before this one had seen, unless it did, or it is too long ago."""
+        if not self.desk.unseen(str(message)):  # this one is at it
+            return
         try:
-            place = self.get_channel(channel) or await self.fetch_channel(channel)
-            if not isinstance(place, discord.abc.Messageable) or self.user is None:
-                return
-            asked = await place.fetch_message(message)
-            age = (discord.utils.utcnow() - asked.created_at).total_seconds()
-            replies = [
-                m
-                async for m in place.history(limit=100, after=asked)
-                if m.author.id == self.user.id and m.reference and m.reference.message_id == message
-            ]
-            unfinished = next((m for m in replies if not m.components), None)  # a whole reply has buttons
-            if (unfinished or not replies) and age < TOO_OLD and self.desk.unseen(str(message)):
-                await self._answer(asked, unfinished)
-        except discord.HTTPException:
-            pass
+            place = self.get_channel(channel) or await persist(lambda: self.fetch_channel(channel))
+            if isinstance(place, discord.abc.Messageable) and self.user is not None:
+                asked = await persist(lambda: place.fetch_message(message))
+                replies = [m for m in await _said_after(place, asked) if _replied_to(m, self.user.id) == message]
+                whole = any(m.components for m in replies)  # the last message of a whole reply has buttons
+                if not whole and _age(message) < TOO_OLD:
+                    await self._answer(asked, replies[0] if replies else None)
+        except (discord.NotFound, discord.Forbidden):
+            pass  # it is gone, or nothing can be said there any more
+        except (discord.HTTPException, *UNREACHED) as exc:
+            log.warning(f"A question could not be taken up again ({exc}): the next start will try it.")
+            return
+        except Exception as exc:
+            note_mistake(log, exc)
         await self.desk.done(str(message))
+
+    async def _apologize(self, number: int, token: str) -> None:
+        """Tells the person whose interaction a process before this one accepted and never answered."""
+        if not self.desk.unseen(str(number)):
+            return
+        if _age(number) < TOO_OLD and self.application_id is not None:
+            hook: Any = discord.Webhook.partial(self.application_id, token, client=self)
+            try:
+                shown = await persist(lambda: hook.fetch_message("@original"))
+                if unfinished(shown):
+                    await persist(lambda: hook.edit_message("@original", content=CUT_SHORT, allowed_mentions=NOBODY))
+            except (discord.NotFound, discord.Forbidden):
+                pass  # the person closed it
+            except (discord.HTTPException, *UNREACHED) as exc:
+                log.warning(f"Somebody could not be told that their command was cut short ({exc}).")
+                return
+        await self.desk.done(f"{number}:{token}")
+
+    async def _catch_up(self) -> None:
+        """Passes on what was said while there was no connection, of which Discord doesn't tell."""
+        assert self.user is not None
+        since = discord.Object(discord.utils.time_snowflake(discord.utils.utcnow() - timedelta(seconds=TOO_OLD)))
+        for place in [*self._channels(since.id), *[dm async for dm in self._dms()]]:
+            try:
+                said = await _said_after(place, since, newest=True)
+            except (discord.HTTPException, *UNREACHED):
+                continue
+            answered = {_replied_to(m, self.user.id) for m in said}
+            for message in said:
+                if message.id not in answered:
+                    self.dispatch("message", message)
+
+    def _channels(self, since: int) -> list[discord.TextChannel | discord.Thread]:
+        """The channels and threads with the newest messages after an event, as far as they may be read."""
+        found = [
+            place
+            for guild in self.guilds
+            for place in (*guild.text_channels, *guild.threads)
+            if (place.last_message_id or 0) > since and place.permissions_for(guild.me).read_message_history
+        ]
+        return sorted(found, key=lambda place: place.last_message_id or 0)[-CAUGHT_UP:]
+
+    async def _dms(self) -> AsyncGenerator[discord.DMChannel]:
+        """The DMs that something was answered in of late. There is no way to others: Discord lists none to a bot."""
+        for number in (await self.desk.lately())[:CAUGHT_UP]:
+            if (place := self.get_channel(int(number))) is None:
+                with contextlib.suppress(discord.HTTPException, *UNREACHED):
+                    place = await self.fetch_channel(int(number))
+            if isinstance(place, discord.DMChannel):
+                yield place
 
     async def _failed(self, exc: Exception, outlet: Outlet) -> None:
         """A mistake of ours: noted in full, and said in a sentence."""
-        log.error("A mistake while answering.", exc_info=exc)
+        note_mistake(log, exc)
         with contextlib.suppress(discord.HTTPException, aiohttp.ClientError, OSError):
             await outlet.finish([Part(BROKEN)])
 
@@ -412,6 +491,31 @@ class FiresideClient(discord.Client):
 def place_of(guild: int | None) -> str:
     """What the store calls a server; all DMs are one place."""
     return "dm" if guild is None else str(guild)
+
+
+def _event(interaction: discord.Interaction[Any]) -> str:
+    return f"{interaction.id}:{interaction.token}"
+
+
+def _age(number: int) -> float:
+    """The seconds since an event, by its id."""
+    return (discord.utils.utcnow() - discord.utils.snowflake_time(number)).total_seconds()
+
+
+def _replied_to(message: discord.Message, me: int) -> int | None:
+    """What a message of ours replies to; None for others'."""
+    return message.reference.message_id if message.author.id == me and message.reference else None
+
+
+async def _said_after(
+    place: discord.abc.Messageable, event: Snowflake, *, newest: bool = False
+) -> list[discord.Message]:
+    """The first messages after an event, or the newest, oldest first."""
+
+    async def read() -> list[discord.Message]:
+        return [m async for m in place.history(limit=READ, after=event, oldest_first=not newest)]
+
+    return sorted(await persist(read), key=lambda m: m.id)
 
 
 def _parent(channel: object) -> int | None:

@@ -222,7 +222,7 @@ class _Tree(app_commands.CommandTree[Any]):
 
     # The library offers no other place around all of a command.
     async def _call(self, interaction: Interaction) -> None:
-        with self.client.desk.work():
+        async with self.client.handling(interaction):
             await super()._call(interaction)
 
 

@@ -12,8 +12,9 @@ import aiohttp
 import discord
 
 from bot.desk import BROKEN
-from bot.discord.rendering import neutral, plain, quiet, writing
+from bot.discord.rendering import CUT_OFF, neutral, plain, quiet, writing
 from bot.host import Refused, Update, Waiting, Writing
+from bot.logs import note_mistake
 from persona.errors import InputError
 
 log = logging.getLogger("fireside.discord")
@@ -22,6 +23,8 @@ TYPING_LASTS = 8.0  # seconds; Discord shows it for ten
 TRIES = 4
 LONGEST_WAIT = 30.0  # seconds that a refused request is waited for
 NOBODY = discord.AllowedMentions.none()
+QUEUED = "You are number {place} in the queue."
+UNREACHED = (aiohttp.ClientError, OSError)
 UNKNOWN_MESSAGE, ALREADY_ACKNOWLEDGED, NO_HISTORY = 10008, 40060, 160002
 
 
@@ -69,13 +72,21 @@ def progress(update: Update) -> str:
     """What is shown while something goes on."""
     match update:
         case Waiting(place):
-            return quiet(f"You are number {place} in the queue.")
+            return quiet(QUEUED.format(place=place))
         case Writing(text):
             return writing(text)
         case Refused(text):
             return neutral(text)
         case _:
             return neutral(update.reply.text)
+
+
+def unfinished(message: discord.Message) -> bool:
+    """Whether a message of ours shows no more than that something goes on."""
+    if message.flags.loading:
+        return True
+    text = message.content
+    return not message.components and (text.endswith(CUT_OFF) or text.startswith(quiet(QUEUED.partition("{")[0])))
 
 
 @contextlib.asynccontextmanager
@@ -167,7 +178,11 @@ class InChannel:
             with contextlib.suppress(discord.NotFound):  # somebody deleted it meanwhile
                 return await persist(lambda: shown.edit(**part.editing()))
             return await self._send(part, "-0")
-        return await self._send(part)
+        sent = await self._send(part)
+        if sent.content.strip() != part.content.strip():
+            # Progress that was posted though its answer was lost: Discord gives that back for the same nonce.
+            return await persist(lambda: sent.edit(**part.editing()))
+        return sent
 
     async def _send(self, part: Part, nth: str = "") -> discord.Message:
         given: dict[str, Any] = {**part.sending(), "nonce": f"{self._message.id}{nth}"}
@@ -272,7 +287,7 @@ async def tell_mistake(interaction: discord.Interaction[Any], error: Exception) 
     if isinstance(error, InputError):
         text = neutral(str(error))
     else:
-        log.error("A mistake while answering.", exc_info=error)
+        note_mistake(log, error)
         text = BROKEN
     with contextlib.suppress(discord.HTTPException, aiohttp.ClientError, OSError):
         if interaction.response.is_done():

@@ -17,6 +17,7 @@ from slack_bolt.async_app import AsyncApp
 
 from bot.desk import BROKEN, LEAVING, PACE, TOO_OLD, Desk, Exchange, Named, follow
 from bot.host import Asker, Host, Refused
+from bot.logs import note_mistake
 from bot.slack import commands, home, reading, rendering, views
 from bot.slack.delivery import FAILURES, Client, InThread, Outlet, ToPerson, error_of, persist, told
 from bot.slack.reading import Event
@@ -125,8 +126,8 @@ class SlackBot:
 
     async def on_error(self, error: Exception, body: Event) -> None:
         """A mistake of ours in one event ends that event alone."""
-        del body
-        log.error("A mistake while answering.", exc_info=error)
+        del body  # nor the error's message: it may hold what somebody wrote
+        note_mistake(log, error)
 
     # Answers
 
@@ -232,7 +233,7 @@ class SlackBot:
                 except FAILURES as exc:
                     log.warning(told(exc, channel))
                 except Exception as exc:
-                    log.error("A mistake while answering.", exc_info=exc)
+                    note_mistake(log, exc)
 
     async def _take_up_one(self, channel: str, root: str, ts: str) -> None:
         if time.time() - float(ts) > TOO_OLD or not self.desk.unseen(f"{channel}:{ts}"):
@@ -268,7 +269,7 @@ class SlackBot:
                     await self._answer(event)
                     await self.desk.done(key)
             except Exception as exc:
-                log.error("A mistake while answering.", exc_info=exc)
+                note_mistake(log, exc)
 
     async def _concerns(self, event: Event, *, said: bool) -> bool:
         """Whether a message is to be answered: it is said to the bot, or in its thread, and allowed."""
@@ -314,7 +315,7 @@ class SlackBot:
                 await self.post(question, outcome, self._asker_of(event), outlet)
                 self.joined(channel, _root(event))
         except Exception as exc:
-            log.error("A mistake while answering.", exc_info=exc)
+            note_mistake(log, exc)
             await outlet.finish(rendering.plain(BROKEN))
         finally:
             del self._pending[f"{channel}:{ts}"]

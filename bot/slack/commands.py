@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bot.desk import FORGOTTEN, INTERVALS, NOTHING_ASKED
 from bot.host import COMMANDS, Asker
+from bot.logs import note_mistake
 from bot.slack import home, rendering, views
 from bot.slack.delivery import FAILURES, ToPerson, refused, told
 from bot.slack.reading import Event
@@ -63,7 +64,7 @@ def sentence(exc: Exception, channel: str) -> str:
     if isinstance(exc, StoreError):
         log.warning(str(exc))
         return "My store doesn't answer at the moment, so nothing has changed. Please try again later."
-    log.error("A mistake while answering.", exc_info=exc)
+    note_mistake(log, exc)
     return str(exc) if isinstance(exc, FiresideError) else views.BROKEN
 
 

@@ -192,10 +192,15 @@ def test_a_question_that_stands_alone_is_not_bent_by_the_history(fireside: Fires
     assert ask(fireside, text, "How do I bake bread?").citations == ask(fireside, text).citations
 
 
-@pytest.mark.parametrize("text", ["", "   ", "\n\t", "🙂", "🙂🙃 👍🏽", "?!?", "…", "\u200b", "\x00", "“”"])
+@pytest.mark.parametrize("text", ["", "   ", "\n\t", "?!?", "…", "\u200b", "\x00", "“”"])
 def test_nothing_asked_gets_a_question_back(fireside: Fireside, text: str) -> None:
     reply = ask(fireside, text)
     assert (reply.decision, reply.text) == (Decision.CLARIFY, fireside.card.clarify.empty)
+
+
+@pytest.mark.parametrize("text", ["🙂", "🙂🙃 👍🏽", "❤️!"])
+def test_a_nod_is_met_with_a_greeting(fireside: Fireside, text: str) -> None:
+    assert ask(fireside, text).reason is Reason.GREETING
 
 
 def test_a_question_of_100_kb_is_refused_with_its_length(fireside: Fireside) -> None:
