@@ -36,8 +36,11 @@ class LexicalIndex:
         `wanted` and `stand_ins` are stems; a stand-in for a word that the corpus lacks counts half.
         """
         scores = self._scores(wanted) + 0.5 * self._scores(stand_ins)
-        order = np.argsort(-scores, kind="stable")[:limit]
-        return [(self._ids[int(i)], float(scores[i])) for i in order if scores[i] > 0]
+        found = np.flatnonzero(scores > 0)
+        if len(found) > limit > 0:  # sorting them all would take longest in a big corpus
+            found = found[scores[found] >= np.partition(scores[found], -limit)[-limit]]
+        order = found[np.argsort(-scores[found], kind="stable")[:limit]]
+        return [(self._ids[int(i)], float(scores[i])) for i in order]
 
     def _scores(self, stems_: Sequence[str]) -> NDArray[np.float32]:
         known = [s for s in stems_ if s in self._vocabulary]

@@ -19,7 +19,7 @@ from persona.text import STOPWORDS, stem, terms, words
 from persona.types import Embedder, Hit, Reading, Sentence, TokenVectors
 
 RRF_K = 60  # Cormack, Clarke & Büttcher, "Reciprocal rank fusion", SIGIR 2009
-_DEPTH = 40
+DEPTH = 40  # places of each ranked list that are fused
 PASSAGES = 10
 READ = 40  # passages that late interaction reads
 READ_WEIGHT = 2  # its order counts as much as so many others
@@ -81,12 +81,12 @@ class Retriever:
         query = np.asarray(vector, dtype=np.float32)
         likeness = self._likeness(list(asked), dict(zip(new, new_vectors, strict=True)), asked)
         # Chroma gives equally near rows in any order.
-        rows = self._index.search(vector, self._embedder, 2 * _DEPTH + self._hidden_rows)
+        rows = self._index.search(vector, self._embedder, 2 * DEPTH + self._hidden_rows)
         near = sorted(rows, key=lambda n: (-round(n[1], 6), n[0]))
         by_passage = [(key, cosine) for key, cosine in near if key in self.corpus.by_id and key not in self._hidden]
         by_sentence = [(key, cosine) for key, cosine in near if key in self._by_sentence]
-        matching = self.lexical.search(terms(lexical), _stand_ins(likeness, self.lexical), _DEPTH + len(self._hidden))
-        by_words = [(key, score) for key, score in matching if key not in self._hidden][:_DEPTH]
+        matching = self.lexical.search(terms(lexical), _stand_ins(likeness, self.lexical), DEPTH + len(self._hidden))
+        by_words = [(key, score) for key, score in matching if key not in self._hidden][:DEPTH]
         cosine: dict[str, float] = dict(by_passage)
         for key, value in by_sentence:
             for passage in self._by_sentence[key]:
