@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import shutil
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from chromadb.api import ClientAPI
     from chromadb.api.models.Collection import Collection
 
+log = logging.getLogger("fireside.index")
 FORMAT = 3  # raise it when rows change their meaning: indexes of another format are rebuilt
 PARTS = ("texts", "words")
 _ADD_AT_ONCE = 64
@@ -44,7 +47,11 @@ _REMEMBERED = 2048  # passages whose token vectors are kept, 60 kB each
 _REMEMBERED_VECTORS = 16384  # rows of "texts" whose vectors are kept, 1.5 kB each
 MAX_WORDS = 20_000
 MIN_SENTENCE_WORDS = 3  # "Yeah." answers nothing and is near everything
+ANSWERS_WITHIN = 10.0  # seconds that a Chroma server has for a question; the library itself would wait for ever
+WRITES_WITHIN = 120.0  # seconds for each step of a build
+LEFT_ALONE = 10.0  # seconds that a server which hangs is not asked again: others wait behind whoever asks
 
+T = TypeVar("T")
 Vector = NDArray[np.float32]
 
 
@@ -144,12 +151,20 @@ def _unpacked(metadata: Mapping[str, Any]) -> tuple[TokenVectors, ...]:
 
 
 class PassageIndex:
-    """Passages of one persona in Chroma, on disk (`folder`), on a server (`url`) or in memory (neither)."""
+    """Passages of one persona in Chroma, on disk (`folder`), on a server (`url`) or in memory (neither). A server may be
+    away for a while, or lose the index and get it anew: what can't be read is a PassageIndexError, and the log says so
+    once."""
 
-    def __init__(self, name: str, *, folder: Path | None = None, url: str | None = None) -> None:
+    def __init__(
+        self, name: str, *, folder: Path | None = None, url: str | None = None, patience: float = ANSWERS_WITHIN
+    ) -> None:
+        """`patience` are the seconds that a server has for an answer."""
         self.name = f"fireside-{name}"[:60].rstrip("-_.")
         self.folder = folder
         self.url = url
+        self._patience = patience
+        self._left_alone_until = 0.0
+        self._away = False
         self._client_: ClientAPI | None = None
         self._connecting = threading.Lock()
         self._collections: dict[str, Collection] = {}
@@ -184,7 +199,11 @@ class PassageIndex:
                     )
                 tls = parts.scheme == "https"
                 port = parts.port or (443 if tls else 8000)
+                # The library looks at the server before it can be told how long to wait.
+                name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+                _ask_heartbeat(f"{parts.scheme}://{name}:{port}", self._patience)
                 self._client_ = chromadb.HttpClient(host=parts.hostname, port=port, ssl=tls, settings=settings)
+                self._wait_at_most(self._patience)
             elif self.folder:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._client_ = chromadb.PersistentClient(str(self.folder), settings=settings)
@@ -200,13 +219,67 @@ class PassageIndex:
         except (FiresideError, KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except BaseException as exc:
-            text = str(exc).splitlines()[0][:200] if str(exc) else type(exc).__name__
+            text = str(exc).splitlines()[0][:200].rstrip(".") if str(exc) else type(exc).__name__
             if self.url:
-                raise PassageIndexError(f"Can't use the Chroma server at {self.url}: {text}. Is it running?") from exc
+                if _timed_out(exc):
+                    self._left_alone_until = time.monotonic() + LEFT_ALONE
+                    text = f"it hangs ({text})"
+                raise self._unreachable(text) from exc
             raise PassageIndexError(
                 f"Can't use the index at '{self.where}': {text}. Check that the disk is writable and has room; "
                 "if the index itself is broken, run `fireside index --rebuild`."
             ) from exc
+
+    def _unreachable(self, why: str) -> PassageIndexError:
+        return PassageIndexError(f"Can't use the Chroma server at {self.url}: {why}. Is it running?")
+
+    def _wait_at_most(self, seconds: float) -> None:
+        """Sets how long a server may take for an answer, which the library has no setting for."""
+        if self.url:
+            cast("Any", self._client_)._server._session.timeout = seconds
+
+    @contextmanager
+    def _writing(self) -> Generator[None]:
+        """Around a build: a server may take long for each step of it."""
+        self._client()
+        self._wait_at_most(WRITES_WITHIN)
+        try:
+            yield
+        finally:
+            self._wait_at_most(self._patience)
+
+    def _read(self, part: str, embedder: Embedder, work: Callable[[Collection], T]) -> T:
+        """What comes of a look into a part of the index, which has to be complete: in half of one, what the talks do say
+        would not be found."""
+        try:
+            with self._spoken_errors():
+                if time.monotonic() < self._left_alone_until:
+                    raise self._unreachable("it did not answer a moment ago")
+                try:
+                    found = work(self._complete(part, embedder))
+                except Exception as exc:
+                    if type(exc).__name__ != "NotFoundError":
+                        raise
+                    self._collections.clear()  # it was built anew meanwhile, under other ids
+                    found = work(self._complete(part, embedder))
+        except PassageIndexError as exc:
+            if not self._away:
+                self._away = True
+                log.warning(f"{exc} Until then I tell those who ask that I can't look anything up.")
+            raise
+        if self._away:
+            self._away = False
+            log.warning("The index can be read again.")
+        return found
+
+    def _complete(self, part: str, embedder: Embedder) -> Collection:
+        found = self._open(part, embedder)
+        if not (found.metadata or {}).get("corpus"):
+            self._collections.clear()  # another process may complete it
+            raise PassageIndexError(
+                f"The index at '{self.where}' is gone, or not complete. Run `fireside index`, or start again."
+            )
+        return found
 
     def _open(self, part: str, embedder: Embedder) -> Collection:
         """A part's collection ("texts" or "words"), emptied first if another version or embedding made it."""
@@ -233,7 +306,7 @@ class PassageIndex:
     ) -> Built:
         """Brings the index to the corpus; `progress` is told the rows embedded and to embed."""
         wanted = {row.id: row for row in rows(corpus)}
-        with self._spoken_errors():
+        with self._spoken_errors(), self._writing():
             have = {key: part for part in PARTS for key in self._open(part, embedder).get(include=[])["ids"]}
             gone = sorted(have.keys() - wanted.keys())
             new = [row for key, row in wanted.items() if key not in have]
@@ -266,12 +339,13 @@ class PassageIndex:
 
     def search(self, vector: Sequence[float], embedder: Embedder, limit: int) -> list[tuple[str, float]]:
         """The nearest passages and sentences: (id, cosine), nearest first."""
-        with self._spoken_errors():
-            result = self._open("texts", embedder).query(
-                query_embeddings=[list(vector)], n_results=limit, include=["distances"]
-            )
+
+        def nearest(rows: Collection) -> list[tuple[str, float]]:
+            result = rows.query(query_embeddings=[list(vector)], n_results=limit, include=["distances"])
             distances = cast("list[list[float]]", result["distances"])
             return [(key, 1.0 - float(d)) for key, d in zip(result["ids"][0], distances[0], strict=True)]
+
+        return self._read("texts", embedder, nearest)
 
     def vectors(self, ids: Sequence[str], embedder: Embedder, part: str = "texts") -> dict[str, Vector]:
         """The stored vectors of some rows; ids that the index lacks are left out."""
@@ -279,10 +353,9 @@ class PassageIndex:
         new = [key for key in wanted if key not in self._vectors]
         found: dict[str, Vector] = {key: self._vectors[key] for key in wanted if key in self._vectors}
         if new:
-            with self._spoken_errors():
-                result = self._open(part, embedder).get(ids=new, include=["embeddings"])
-                rows = zip(result["ids"], cast("Any", result["embeddings"]), strict=True)
-                got = {key: np.asarray(v, dtype=np.float32) for key, v in rows}
+            result = self._read(part, embedder, lambda rows: rows.get(ids=new, include=["embeddings"]))
+            rows = zip(result["ids"], cast("Any", result["embeddings"]), strict=True)
+            got = {key: np.asarray(v, dtype=np.float32) for key, v in rows}
             found |= got
             if part == "texts":
                 self._vectors |= got
@@ -294,10 +367,9 @@ class PassageIndex:
         """The token vectors of some passages, sentence by sentence; ids that the index lacks are left out."""
         new = [key for key in dict.fromkeys(ids) if key not in self._readings]
         if new:
-            with self._spoken_errors():
-                result = self._open("texts", embedder).get(ids=new, include=["metadatas"])
-                rows = zip(result["ids"], cast("Any", result["metadatas"]), strict=True)
-                self._readings |= {key: _unpacked(metadata) for key, metadata in rows if "tokens" in metadata}
+            result = self._read("texts", embedder, lambda rows: rows.get(ids=new, include=["metadatas"]))
+            rows = zip(result["ids"], cast("Any", result["metadatas"]), strict=True)
+            self._readings |= {key: _unpacked(metadata) for key, metadata in rows if "tokens" in metadata}
         found = {key: self._readings[key] for key in dict.fromkeys(ids) if key in self._readings}
         while len(self._readings) > _REMEMBERED:
             del self._readings[next(iter(self._readings))]
@@ -330,3 +402,16 @@ class PassageIndex:
             for part in PARTS:
                 if f"{self.name}-{part}" in have:
                     client.delete_collection(f"{self.name}-{part}")
+
+
+def _ask_heartbeat(url: str, patience: float) -> None:
+    """Whether a Chroma server answers at all; an httpx error if it doesn't."""
+    import httpx
+
+    httpx.get(f"{url}/api/v2/heartbeat", timeout=patience)
+
+
+def _timed_out(exc: BaseException) -> bool:
+    import httpx
+
+    return isinstance(exc, httpx.TimeoutException)

@@ -27,6 +27,7 @@ TOKEN_SETTING = "MODEL_TOKEN"  # noqa: S105 (the name of a setting)
 CONNECT_WITHIN = 5.0  # seconds
 SILENT_FOR = 300.0  # seconds without a byte; a long prompt on a slow machine takes minutes before its first word
 CHECK_WITHIN = 10.0  # seconds
+LEFT_ALONE = 15.0  # seconds that a server which hangs is not asked again: others wait behind whoever asks
 _CLOSE_WITHIN = 1.0  # seconds that a server has, after its last word, to end the answer: the connection is used again
 
 # Ways to ask for a schema: OpenAI's, llama.cpp's older one; after these, none.
@@ -115,14 +116,23 @@ class RemoteModel:
     What a server refuses (a sampling field, a way to ask for a schema) it is asked once, and then no more: top_k and min_p
     matter to llama.cpp, whose own defaults differ, and are unknown to OpenAI. So a schema is a wish here, and the text may
     break it.
+
+    A server that said nothing until a call's deadline is looked at before the next call: one that doesn't even list its
+    models is left alone for a while, with an AwayError at once.
     """
 
-    def __init__(self, url: str, *, model: str | None = None, token: str | None = None) -> None:
+    def __init__(
+        self, url: str, *, model: str | None = None, token: str | None = None, patience: float = CHECK_WITHIN
+    ) -> None:
+        """`patience` are the seconds that a server which hung has to list its models."""
+        self._patience = patience
         self._url = _checked_url(url)
         self._model = model
         self._token = _checked_token(token)
         self._listed = ""
         self._server: _Server | None = None
+        self._hangs = False
+        self._left_alone_until = 0.0
         self._looking = asyncio.Lock()
         self._http: httpx2.AsyncClient | None = None
         self._closed = False
@@ -181,11 +191,11 @@ class RemoteModel:
         schema: Mapping[str, Any] | None,
         deadline: _Deadline,
     ) -> AsyncGenerator[str]:
-        async with self._step(deadline), self._looking:
-            server = self._server or await self._look()
-        response = await self._post(server, messages, sampling, schema, deadline)
+        server = await self._found(deadline)
         heard = False
+        response = None
         try:
+            response = await self._post(server, messages, sampling, schema, deadline)
             async with contextlib.aclosing(self._chunks(response, server, deadline)) as chunks:
                 async for chunk in chunks:
                     heard = True
@@ -207,8 +217,12 @@ class RemoteModel:
                 whole = await self._post(server, messages, short, schema, deadline, stream=False)
                 await whole.aclose()
             raise
+        except DeadlineError:
+            self._hangs = not heard
+            raise
         finally:
-            await response.aclose()
+            if response is not None:
+                await response.aclose()
 
     async def _post(
         self,
@@ -303,6 +317,23 @@ class RemoteModel:
                 yield chunk
 
     # --- Finding the server
+
+    async def _found(self, deadline: _Deadline) -> _Server:
+        """Where the server's API is; AwayError at once, or in a moment, where it hangs."""
+        clock = asyncio.get_running_loop().time
+        async with self._step(deadline), self._looking:
+            if clock() < self._left_alone_until:
+                raise AwayError(f"{self._where} hangs: it is asked again in a few seconds. Is it running?")
+            if self._hangs:
+                try:
+                    async with asyncio.timeout(self._patience):
+                        server = await self._look()
+                except TimeoutError:
+                    self._left_alone_until = clock() + LEFT_ALONE
+                    raise AwayError(f"{self._where} hangs: it lists no models. Is it running?") from None
+                self._hangs = False
+                return server
+            return self._server or await self._look()
 
     async def _look(self) -> _Server:
         """Where its API is, and its models; kept for the calls that follow."""

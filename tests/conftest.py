@@ -7,6 +7,7 @@ them).
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -50,6 +51,17 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         if THREADS:  # in the processes that tests start, too
             environment.setenv("FIRESIDE_THREADS", str(THREADS))
         yield folder
+
+
+@pytest.fixture(autouse=True)
+def _log() -> Iterator[None]:
+    """What a test sets up of the log is not the next one's."""
+    root, ours = logging.getLogger(), logging.getLogger("fireside")
+    handlers, levels = root.handlers[:], (root.level, ours.level)
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(levels[0])
+    ours.setLevel(levels[1])
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,18 @@
-"""Chat servers on 127.0.0.1: a scripted one, and llama-cpp-python's own in a process."""
+"""Servers on 127.0.0.1: for chat a scripted one, and llama-cpp-python's own in a process; and Chroma's own."""
 
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -211,3 +214,67 @@ class _Log:
     def close(self) -> None:
         self._thread.join(PATIENCE)
         self._stream.close()
+
+
+class ChromaServer:
+    """`chroma run` over a folder, in a process of its own, on one port all its life: it can be ended and started again."""
+
+    def __init__(self, folder: Path, port: int | None = None) -> None:
+        self.folder = folder
+        self.port = port or closed_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def runs(self) -> bool:
+        return self._process is not None
+
+    def start(self) -> None:
+        """Returns once it answers."""
+        assert self._process is None, "it runs already"
+        command = [str(Path(sys.executable).with_name("chroma")), "run", "--path", str(self.folder)]
+        self._process = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", str(self.port)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        late = time.monotonic() + PATIENCE
+        while not self._answers():
+            assert self._process.poll() is None, f"Chroma ended with exit code {self._process.returncode}"
+            assert time.monotonic() < late, "Chroma does not start"
+            time.sleep(0.02)
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Ends it: by SIGKILL at once."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self.pause(False)
+            self._process.wait(PATIENCE)
+            self._process = None
+
+    def pause(self, paused: bool = True) -> None:
+        """Lets it hang: who asks is heard, and never answered."""
+        assert self._process is not None, "it does not run"
+        self._process.send_signal(signal.SIGSTOP if paused else signal.SIGCONT)
+
+    def _answers(self) -> bool:
+        asking = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        try:
+            asking.request("GET", "/api/v2/heartbeat")
+            return asking.getresponse().status == 200
+        except OSError:
+            return False
+        finally:
+            asking.close()
+
+    def __enter__(self) -> ChromaServer:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop(signal.SIGKILL)

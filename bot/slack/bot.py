@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 
 from slack_bolt.async_app import AsyncApp
 
-from bot.desk import BROKEN, LEAVING, PACE, TOO_OLD, Desk, Exchange, Named, follow
+from bot.desk import BROKEN, CUT_SHORT, LEAVING, PACE, TOO_OLD, Desk, Exchange, Named, follow
 from bot.host import Asker, Host, Refused
 from bot.logs import note_mistake
 from bot.slack import commands, home, reading, rendering, views
@@ -228,7 +228,11 @@ class SlackBot:
             channel, _, root = where.partition(":")
             with self.desk.work():
                 try:
-                    await self._take_up_one(channel, root, event.rpartition(":")[2])
+                    if event.startswith(commands.CALLBACK):
+                        url = event.removeprefix(commands.CALLBACK)
+                        await ToPerson(self.client, url, channel=channel, user=root).say(CUT_SHORT)
+                    else:
+                        await self._take_up_one(channel, root, event.rpartition(":")[2])
                     await self.desk.done(event)
                 except FAILURES as exc:
                     log.warning(told(exc, channel))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ COMMAND = "/fireside"
 LONGEST = 1500  # characters of a question
 LONGEST_TOPIC = 300
 OWN = ("forget", "help", "why", "reset")  # about what is a person's own: no setting keeps them from it
+CALLBACK = "url "  # begins what the store notes of a command: where its answer goes
 OPTIONS = {"": None, "opt-out": True, "opt-in": False}
 NAMES = [command.name for command in COMMANDS]
 
@@ -34,9 +36,12 @@ def listen(bot: SlackBot) -> None:
     """Registers the command."""
 
     async def on_command(ack: Any, command: Event) -> None:
-        await ack()  # first of all: Slack waits three seconds
+        # First of all: Slack waits three seconds, and doesn't send it again. Noted for a process after this one.
+        event, where = f"{CALLBACK}{command.get('response_url', '')}", f"{command['channel_id']}:{command['user_id']}"
+        await asyncio.gather(ack(), bot.desk.first_sight(event, where))
         with bot.desk.work():
             await run(bot, command)
+            await bot.desk.done(event)
 
     bot.listeners.command(COMMAND)(on_command)
 

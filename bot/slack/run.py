@@ -21,7 +21,7 @@ from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.monitoring import Health
-from bot.running import Parts, running
+from bot.running import CLOSE, Parts, running
 from bot.slack.bot import SlackBot
 from bot.slack.delivery import FAILURES, Client, error_of, persist
 from bot.slack.manifest import PATH
@@ -182,8 +182,9 @@ async def connected(
         yield None
     finally:
         watching.cancel()
-        with contextlib.suppress(*FAILURES):
-            await handler.close_async()
+        with contextlib.suppress(*FAILURES):  # TimeoutError among them: the other end may be gone
+            async with asyncio.timeout(CLOSE):
+                await handler.close_async()
 
 
 @contextlib.asynccontextmanager

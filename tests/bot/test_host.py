@@ -533,3 +533,17 @@ async def test_new_limits_hold_from_the_next_question_on(mara: Fireside, store: 
 )
 def test_a_wait_is_never_told_too_short(seconds: float, text: str):
     assert span(seconds) == text
+
+
+async def test_what_is_handed_back_is_told_to_everybody_whether_answered_or_waiting(mara: Fireside, store: Store):
+    fireside, observed = Gated(mara), Observed()
+    host = host_of(fireside, store, observer=observed)
+    people = [Person(host, f"{number}?") for number in range(3)]
+    await until(lambda: len(fireside.log["asked"]) == 1 and host.traffic.waiting == 2)
+    host.hand_back("See you.")
+    await asyncio.wait_for(asyncio.gather(*(person.task for person in people)), 5)
+    assert [person.told[-1] for person in people] == [Refused("See you.")] * 3
+    assert (fireside.log["at work"], host.traffic.running, host.traffic.waiting) == (0, 0, 0), "nothing goes on"
+    assert await all_of(host) == [Refused("See you.")], "and nothing begins"
+    assert observed.refusals == [("discord", Refusal.LEAVING)] * 4
+    assert observed.failures == []

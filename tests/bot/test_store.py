@@ -78,6 +78,15 @@ async def test_what_a_killed_process_left_unanswered_is_known(store: Store):
     assert await store.unanswered("discord") == [Seen("0", "c0"), Seen("2", "c2")]
 
 
+async def test_the_channels_of_late_are_known_once_each(store: Store):
+    for number, channel in enumerate(["c1", "c2", "c1"]):
+        await store.first_sight("discord", f"e{number}", channel)
+    await store.first_sight("slack", "e9", "c9")
+    now = datetime.now(UTC)
+    assert await store.channels("discord", now - timedelta(hours=1)) == ["c1", "c2"]
+    assert await store.channels("discord", now + timedelta(hours=1)) == []
+
+
 async def test_a_place_that_set_nothing_has_the_defaults(store: Store):
     assert await store.place("discord", "g1", "c1") == PlaceSettings()
 

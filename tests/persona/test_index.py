@@ -238,4 +238,5 @@ def test_readings_are_asked_of_chroma_once(tmp_path: Path, small: Corpus) -> Non
     first = made.readings([key], embedder)[key]
     assert made.readings([key], embedder)[key] is first
     made.wipe()
-    assert made.readings([key], embedder) == {}, "a wiped index remembers nothing"
+    with pytest.raises(PassageIndexError, match="fireside index"):  # a wiped index remembers nothing
+        made.readings([key], embedder)

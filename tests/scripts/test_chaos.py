@@ -13,7 +13,7 @@ import pytest
 
 from bot.desk import LEAVING
 from persona.errors import FiresideError
-from scripts.chaos import ENOUGH, PHASES, Sizes, Weight, outcomes, run, shown, slope_of, texts
+from scripts.chaos import PHASES, Sizes, Weight, course, outcomes, run, shown, slope_of, texts
 from scripts.chaos_house import HOUSES, UNAVAILABLE, Asked, Kept, Seen
 from scripts.chaos_parts import Bot, ModelServer
 
@@ -70,11 +70,12 @@ def test_who_heard_nothing_and_who_heard_twice_are_counted():
 
 def test_the_slope_is_that_of_the_longest_process_without_its_beginning():
     loading = [Weight(1, n, 100.0 + n) for n in range(0, 100, 10)]
-    flat = [Weight(1, n, 200.0 + n * 0.002) for n in range(100, ENOUGH + 1, 10)]
+    flat = [Weight(1, n, 200.0 + n * 0.002) for n in range(100, 1001, 10)]
     slope, over = slope_of([*loading, *flat, Weight(2, 5, 900.0)])
     assert slope == pytest.approx(2.0)
-    assert over == ENOUGH - 100
-    assert slope_of([]) == (None, 0)
+    assert over == 900
+    assert course([*loading, *flat])[0] == (0, 100.0)
+    assert (slope_of([]), course([])) == ((None, 0), [])
 
 
 def test_a_setting_may_be_the_acknowledged_value_or_one_that_was_tried_since():

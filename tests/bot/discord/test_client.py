@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from bot.desk import CUT_SHORT
 from bot.discord.rendering import neutral
 from bot.host import NOT_HERE
 from bot.store import FILE, Store
@@ -15,6 +17,14 @@ from tests.bot.scripted import CORPUS, Scripted
 from tests.discord_fake import FakeDiscord, Permission
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
+
+
+async def left_behind(folder: Path) -> list[str]:
+    """The events in a store that were not done with."""
+    store = await Store.open(folder / FILE)
+    found = [seen.event for seen in await store.unanswered("discord")]
+    await store.close()
+    return found
 
 
 async def test_answers_a_mention_by_one_reply_that_pings_nobody(bot: Bot):
@@ -221,6 +231,22 @@ async def test_what_a_killed_process_had_half_written_is_finished_by_the_next(fa
     assert fake.messages(fake.general, author=fake.bot) == [half]
 
 
+async def test_a_long_reply_that_stands_there_whole_is_left_alone_by_the_next_process(
+    fake: FakeDiscord, tmp_path: Path
+):
+    asked = await fake.say(fake.alice, fake.general, "What is a lamp?", mention_bot=True)
+    for text, components in (("A lamp is", []), ("a light.", [{"type": 1, "components": []}])):
+        part = fake.message(fake.general, fake.bot, text, type=19, reply_to=asked, components=components)
+        part.reference = {"message_id": asked.id, "channel_id": fake.general.id, "guild_id": fake.guild.id}
+    store = await Store.open(tmp_path / FILE)
+    assert await store.first_sight("discord", asked.id, fake.general.id)
+    await store.close()
+    async with running(fake, Scripted(), tmp_path) as bot:
+        await fake.reply_to(await fake.say(fake.bob, fake.general, "And its oil?", mention_bot=True))
+        assert [q.text for q in bot.fireside.asked] == ["And its oil?"]
+    assert await left_behind(tmp_path) == []
+
+
 async def test_where_it_may_not_read_the_past_it_answers_without_a_reply(bot: Bot):
     fake = bot.fake
     await fake.permit(fake.general, fake.bot, deny=Permission.READ_MESSAGE_HISTORY)
@@ -339,3 +365,89 @@ async def test_only_the_roles_that_may_ask_are_answered(bot: Bot):
     fake.join(fake.guild, fake.olga, [asks])
     await fake.reply_to(await fake.say(fake.olga, fake.general, "Four?", mention_bot=True))
     assert [q.text for q in bot.fireside.asked] == ["Two?", "Four?"]
+
+
+async def test_what_was_asked_while_there_was_no_bot_is_answered_once_it_is_there(fake: FakeDiscord, tmp_path: Path):
+    """Discord tells of it no more: it is looked for."""
+    dm = fake.dm(fake.alice)
+    async with running(fake, Scripted(), tmp_path):
+        early = await fake.say(fake.alice, dm, "What is a lamp?")
+        await fake.reply_to(early)
+    missed = [
+        await fake.say(fake.alice, fake.general, "And its oil?", mention_bot=True),
+        await fake.say(fake.alice, dm, "And its wick?"),
+    ]
+    unasked = await fake.say(fake.bob, fake.general, "Nice weather.")
+    async with running(fake, Scripted(), tmp_path) as bot:
+        for asked in missed:
+            await fake.reply_to(asked)
+        assert sorted(q.text for q in bot.fireside.asked) == ["And its oil?", "And its wick?"]
+    assert not [m for m in fake.messages(fake.general) if m.reply_to is unasked]
+
+
+async def test_what_was_answered_is_not_answered_again_though_the_store_lost_it(fake: FakeDiscord, tmp_path: Path):
+    async with running(fake, Scripted(), tmp_path / "one"):
+        await fake.reply_to(await fake.say(fake.alice, fake.general, "What is a lamp?", mention_bot=True))
+    async with running(fake, Scripted(), tmp_path / "other") as bot:
+        await fake.reply_to(await fake.say(fake.alice, fake.general, "And its oil?", mention_bot=True))
+        assert [q.text for q in bot.fireside.asked] == ["And its oil?"]
+
+
+async def test_a_session_that_may_not_be_resumed_loses_no_question(bot: Bot):
+    fake = bot.fake
+    fake.refuse_resume()
+    before = len(fake.identifies)
+    await fake.drop()
+    missed = await fake.say(fake.alice, fake.general, "What is a lamp?", mention_bot=True)
+    await fake.until(lambda: len(fake.identifies) > before, 20)  # the library waits five seconds
+    assert (await fake.reply_to(missed, timeout=10)).reply_to is missed
+
+
+async def test_whoever_s_command_a_killed_process_left_is_told_and_who_was_answered_is_not(
+    fake: FakeDiscord, tmp_path: Path
+):
+    before, killed = tmp_path / "before", tmp_path / "killed"
+    async with running(fake, Scripted(), before) as bot:
+        answered = await fake.command(fake.bob, fake.general, "ask", {"question": "What is oil?"})
+        said = (await answered.reply()).content
+        bot.fireside.gate.clear()
+        cut = await fake.command(fake.alice, fake.general, "ask", {"question": "What is a lamp?"})
+        await fake.until(lambda: len(bot.fireside.asked) == 2)
+        shutil.copytree(before, killed)  # the store, as a process that is killed now leaves it
+        fake.fail("*", "/webhooks/*", 400, times=None)  # and nothing more comes of it
+    fake.faults.clear()
+    assert await left_behind(killed) == [f"{cut.id}:{cut.token}"]
+    async with running(fake, Scripted(), killed):
+        await fake.until(lambda: cut.original is not None and cut.original.content == CUT_SHORT)
+        await fake.reply_to(await fake.say(fake.alice, fake.general, "And its oil?", mention_bot=True))
+        assert (await answered.reply()).content == said
+    assert await left_behind(killed) == []
+
+
+async def test_a_question_that_can_t_be_read_again_yet_is_kept_for_the_next_start(fake: FakeDiscord, tmp_path: Path):
+    asked = await fake.say(fake.alice, fake.general, "What is a lamp?", mention_bot=True)
+    store = await Store.open(tmp_path / FILE)
+    await store.first_sight("discord", asked.id, fake.general.id)
+    await store.close()
+    fake.fail("GET", "/channels/*/messages/*", 400, times=None)
+    async with running(fake, Scripted(), tmp_path):
+        await fake.until(lambda: any("messages/" in str(request) for request in fake.requests))
+        await fake.reply_to(await fake.say(fake.bob, fake.general, "And its oil?", mention_bot=True))
+    assert await left_behind(tmp_path) == [asked.id]
+    fake.faults.clear()
+    async with running(fake, Scripted(), tmp_path):
+        assert "What is a lamp?" in (await fake.reply_to(asked, done=lambda m: m.reply_to is asked)).content
+
+
+async def test_progress_whose_posting_was_lost_gives_way_to_the_answer(fake: FakeDiscord, tmp_path: Path):
+    async with running(fake, Scripted(), tmp_path) as bot:
+        bot.fireside.gate.clear()
+        await fake.say(fake.bob, fake.general, "What is oil?", mention_bot=True)
+        await fake.until(lambda: bot.fireside.asked)
+        fake.fail("POST", "/channels/*/messages", 400, after=True)  # it stands there, and the bot doesn't know
+        asked = await fake.say(fake.alice, fake.general, "What is a lamp?", mention_bot=True)
+        await fake.until(lambda: any("number 1" in m.content for m in fake.messages(fake.general, author=fake.bot)))
+        bot.fireside.gate.set()
+        reply = await fake.reply_to(asked, done=lambda m: m.reply_to is asked and m.components)
+    assert reply.content.startswith("You asked: What is a lamp?")
+    assert len([m for m in fake.messages(fake.general, author=fake.bot) if m.reply_to is asked]) == 1

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from bot.desk import CUT_SHORT
 from bot.slack.commands import LONGEST, LONGEST_TOPIC
 from tests.bot.scripted import Scripted
 from tests.bot.slack.running import Bot, actions_of, running, text_in, whole
@@ -169,3 +170,14 @@ async def test_a_store_that_fails_is_told_in_a_sentence(bot: Bot):
     (Path(bot.store.where)).write_bytes(b"no database" * 500)
     told = text_in(await bot.told(bot.fake.person("Ada"), "forget opt-out"))
     assert told == "My store doesn't answer at the moment, so nothing has changed. Please try again later."
+
+
+async def test_a_command_that_a_killed_process_left_is_told_by_the_next(fake: FakeSlack, tmp_path: Path):
+    ada = fake.person("Ada")
+    async with running(fake, Scripted(), tmp_path) as hung:
+        hung.fireside.gate.clear()
+        await (await ada.command("/fireside", "ask Lamp?", channel=fake.general)).acknowledged()
+        await fake.until(lambda: hung.fireside.asked)
+        async with running(fake, Scripted(), tmp_path):
+            await fake.until(lambda: any(CUT_SHORT in text_in(m) for m in fake.ephemerals(ada)))
+        hung.fireside.gate.set()
