@@ -8,9 +8,10 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Generic, NamedTuple, Self, TypeVar
 
 from bot.host import Asker, Host, Refused, Update
 from bot.reliability import Scorecard, places, scorecard
@@ -19,6 +20,7 @@ from persona.errors import InputError, StoreError
 from persona.pipeline import Answered
 from persona.types import Question, ScoredCitation, Turn
 
+E = TypeVar("E")
 REMEMBERED = 2000  # replies
 SEEN = 10_000  # events
 TURNS = 10
@@ -139,6 +141,28 @@ class Memory:
         """Forgets all that a person asked."""
         self._replies = OrderedDict((key, e) for key, e in self._replies.items() if e.user != user)
         self._last = {key: entry for key, entry in self._last.items() if key[0] != user}
+
+
+@dataclass
+class Pending(Generic[E]):
+    """A question that is being answered; an edit, a deletion or a stop button cancels the work on it."""
+
+    event: E
+    text: str  # beside the event: Discord's library changes a message that it knows in place
+    work: asyncio.Task[Answered | Refused] | None = None
+    changed: bool = False
+    deleted: bool = False
+    stopped: bool = False
+
+    @property
+    def given_up(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+        return self.deleted or self.stopped
+
+    def stop(self) -> None:
+        """Stops the work."""
+        if self.work is not None:
+            self.work.cancel()
 
 
 class Desk:
@@ -288,6 +312,34 @@ class Desk:
                 if isinstance(update, Answered | Refused):
                     return update
         raise AssertionError("updates without an end")
+
+    async def answer_as_it_stands(
+        self,
+        pending: Pending[E],
+        ask: Callable[[], Awaitable[Question]],
+        asker: Asker,
+        show: Callable[[Update], Awaitable[None]],
+    ) -> tuple[Question, Answered | Refused] | None:
+        """The answer to a question as it now stands, which `ask` tells; None once it is deleted or stopped."""
+        while True:
+            pending.changed = False
+            question = await ask()
+            if pending.given_up:
+                return None
+            if pending.changed:
+                continue
+            pending.work = asyncio.create_task(follow(self.host.answer(question, asker), show, self.pace))
+            try:
+                outcome = await pending.work
+                if not pending.changed:
+                    return question, outcome
+            except asyncio.CancelledError:
+                if pending.given_up:
+                    return None
+                if not pending.changed:
+                    raise
+            finally:
+                pending.stop()
 
     async def why(self, kept: Exchange | None, asker: Asker) -> str:
         """What stands behind a reply; one from before a restart is made anew for it."""

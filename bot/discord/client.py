@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import aiohttp
 import discord
 from discord.abc import Snowflake
 
-from bot.desk import BROKEN, CUT_SHORT, LEAVING, PACE, TOO_OLD, TURNS, Desk, Exchange, Named, exchanged, follow
+from bot.desk import BROKEN, CUT_SHORT, LEAVING, PACE, TOO_OLD, TURNS, Desk, Exchange, Named, Pending, exchanged, follow
 from bot.discord import reading, rendering
 from bot.discord.commands import Commands, sync
 from bot.discord.delivery import (
@@ -46,22 +45,6 @@ READ = 100  # messages of each
 KINDS = (discord.MessageType.default, discord.MessageType.reply)
 
 
-@dataclass
-class Pending:
-    """A question that is being answered; an edit or deletion cancels the work on it."""
-
-    message: discord.Message
-    text: str  # the library changes a message that it knows in place
-    work: asyncio.Task[Answered | Refused] | None = None
-    changed: bool = False
-    deleted: bool = False
-
-    def stop(self) -> None:
-        """Stops the work."""
-        if self.work is not None:
-            self.work.cancel()
-
-
 class FiresideClient(discord.Client):
     """Answers mentions, DMs, threads and commands. `data_dir` holds the evaluations; `content`: whether the message-content
     intent may be asked for; without it mentions, DMs and commands still work. `pace` is the seconds between two edits of a
@@ -84,7 +67,7 @@ class FiresideClient(discord.Client):
         self._connected = connected
         self.desk = Desk(PLATFORM, host, store, data_dir, NAMED, pace=pace)
         self.commands = Commands(self)
-        self._pending: dict[int, Pending] = {}
+        self._pending: dict[int, Pending[discord.Message]] = {}
         self._accepted: set[int] = set()  # interactions
         self._threads: dict[int, bool] = {}
         self._elsewhere: set[int] = set()  # threads that were opened on nothing of ours
@@ -150,7 +133,7 @@ class FiresideClient(discord.Client):
         pending = self._pending.get(payload.message_id)
         # Without the message-content intent a text that no longer names the bot comes empty.
         if pending is not None and payload.message.content not in ("", pending.text):
-            pending.message, pending.text, pending.changed = payload.message, payload.message.content, True
+            pending.event, pending.text, pending.changed = payload.message, payload.message.content, True
             pending.stop()
 
     async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
@@ -280,7 +263,9 @@ class FiresideClient(discord.Client):
         outlet = InChannel(message, shown)
         try:
             async with typing(message.channel):
-                ready = await self._ready_answer(pending, outlet)
+                ready = await self.desk.answer_as_it_stands(
+                    pending, lambda: self._question(pending), self.asker(message), outlet.show
+                )
             if pending.deleted or ready is None:
                 await outlet.withdraw()
                 return
@@ -291,31 +276,10 @@ class FiresideClient(discord.Client):
         finally:
             del self._pending[message.id]
 
-    async def _ready_answer(self, pending: Pending, outlet: Outlet) -> tuple[Question, Answered | Refused] | None:
-        """The answer to a question as it now stands; None once it is deleted."""
-        while True:
-            pending.changed = False
-            message = pending.message
-            question = Question(
-                text=await self._asked(message), id=str(message.id), history=await self._history(message)
-            )
-            if pending.deleted:
-                return None
-            if pending.changed:
-                continue
-            updates = self.desk.host.answer(question, self.asker(message))
-            pending.work = asyncio.create_task(follow(updates, outlet.show, self.desk.pace))
-            try:
-                outcome = await pending.work
-                if not pending.changed:
-                    return question, outcome
-            except asyncio.CancelledError:
-                if pending.deleted:
-                    return None
-                if not pending.changed:
-                    raise
-            finally:
-                pending.stop()
+    async def _question(self, pending: Pending[discord.Message]) -> Question:
+        message = pending.event
+        text = await self._asked(message)
+        return Question(text=text, id=str(message.id), history=await self._history(message))
 
     async def _asked(self, message: discord.Message) -> str:
         """The question of a message; a bare mention as a reply to somebody asks about what they said."""

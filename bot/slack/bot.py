@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import re
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from slack_bolt.async_app import AsyncApp
 
-from bot.desk import BROKEN, CUT_SHORT, LEAVING, PACE, TOO_OLD, Desk, Exchange, Named, follow
+from bot.desk import BROKEN, CUT_SHORT, LEAVING, PACE, TOO_OLD, Desk, Exchange, Named, Pending, follow
 from bot.host import Asker, Host, Refused
 from bot.logs import note_mistake
 from bot.slack import commands, home, reading, rendering, views
@@ -36,23 +34,6 @@ CHANGES = ("message_changed", "message_deleted")
 KINDS = (None, "thread_broadcast", "file_share", "me_message", "bot_message")
 
 
-@dataclass
-class Pending:
-    """A question that is being answered; an edit, a deletion or the stop button cancels the work on it."""
-
-    event: Event
-    text: str
-    work: asyncio.Task[Answered | Refused] | None = None
-    changed: bool = False
-    deleted: bool = False
-    stopped: bool = False
-
-    def stop(self) -> None:
-        """Stops the work."""
-        if self.work is not None:
-            self.work.cancel()
-
-
 class SlackBot:
     """Answers mentions, DMs, threads, commands and clicks. `me` is the bot's user id, `data_dir` holds the evaluations."""
 
@@ -63,7 +44,7 @@ class SlackBot:
         self.client: Client = app.client
         self.me, self.team = me, team
         self.desk = Desk(PLATFORM, host, store, data_dir, NAMED, pace=pace)
-        self._pending: dict[str, Pending] = {}
+        self._pending: dict[str, Pending[Event]] = {}
         self._threads: OrderedDict[str, bool] = OrderedDict()
         self._names: OrderedDict[str, str] = OrderedDict()
         self.listeners: Any = app  # slack_bolt's types are partly unknown
@@ -308,7 +289,9 @@ class SlackBot:
                 await outlet.finish(rendering.plain(LEAVING))
                 return
             await outlet.begin()
-            ready = await self._ready_answer(pending, outlet)
+            ready = await self.desk.answer_as_it_stands(
+                pending, lambda: self._question(pending), self._asker_of(event), outlet.show
+            )
             if pending.deleted or (ready is None and not pending.stopped):
                 await outlet.withdraw()
             elif ready is None:
@@ -324,30 +307,10 @@ class SlackBot:
         finally:
             del self._pending[f"{channel}:{ts}"]
 
-    async def _ready_answer(self, pending: Pending, outlet: InThread) -> tuple[Question, Answered | Refused] | None:
-        """The answer to a question as it now stands; None once it is deleted or stopped."""
-        while True:
-            pending.changed = False
-            event = pending.event
-            turns = await self._history(event)
-            question = Question(text=await self._asked(event, pending.text), id=_id(event), history=turns)
-            if pending.deleted or pending.stopped:
-                return None
-            if pending.changed:
-                continue
-            updates = self.desk.host.answer(question, self._asker_of(event))
-            pending.work = asyncio.create_task(follow(updates, outlet.show, self.desk.pace))
-            try:
-                outcome = await pending.work
-                if not pending.changed:
-                    return question, outcome
-            except asyncio.CancelledError:
-                if pending.deleted or pending.stopped:
-                    return None
-                if not pending.changed:
-                    raise
-            finally:
-                pending.stop()
+    async def _question(self, pending: Pending[Event]) -> Question:
+        event = pending.event
+        turns = await self._history(event)
+        return Question(text=await self._asked(event, pending.text), id=_id(event), history=turns)
 
     def _changed(self, event: Event) -> None:
         """A question that still waits was edited or deleted."""

@@ -38,8 +38,8 @@ def listen(bot: SlackBot) -> None:
     async def on_command(ack: Any, command: Event) -> None:
         # First of all: Slack waits three seconds, and doesn't send it again. Noted for a process after this one.
         event, where = f"{CALLBACK}{command.get('response_url', '')}", f"{command['channel_id']}:{command['user_id']}"
-        await asyncio.gather(ack(), bot.desk.first_sight(event, where))
         with bot.desk.work():
+            await asyncio.gather(ack(), bot.desk.first_sight(event, where))
             await run(bot, command)
             await bot.desk.done(event)
 
