@@ -30,6 +30,7 @@ QUOTES = 10
 PACE = 1.0  # seconds between two sights of a reply that is being made
 FINISH = 5.0  # seconds that what is in flight may take once the bot is to stop
 HAND_BACK = 2.5  # seconds from then on in which the others are told; with the end of all else that stays below ten
+NOTED = 0.3  # seconds that the store has before an acknowledgement goes out: a second is all that there is for it
 LATELY = 24 * 3600.0  # seconds
 
 LEAVING = "I am being restarted. Please try again in a minute."
@@ -250,6 +251,14 @@ class Desk:
         except StoreError as exc:
             self._log.warning(str(exc))
             return True
+
+    async def acknowledge(self, event: str, channel: str, ack: Callable[[], Awaitable[object]]) -> None:
+        """Notes an event, so that a process after this one can tell its person, and acknowledges it: in that order, for who
+        was acknowledged isn't heard of again; but a slow store doesn't hold the acknowledgement up."""
+        noting = asyncio.ensure_future(self.first_sight(event, channel))
+        await asyncio.wait({noting}, timeout=NOTED)
+        await ack()
+        await noting
 
     async def done(self, event: str) -> None:
         """Notes that an event is answered."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable
@@ -176,8 +175,7 @@ class FiresideClient(discord.Client):
             return False
         # Its token is all by which the next process can tell the person, should this one be killed.
         self._accepted.add(interaction.id)
-        noting = self.desk.first_sight(_event(interaction), str(interaction.channel_id or 0))
-        await asyncio.gather(noting, outlet.accept())
+        await self.desk.acknowledge(_event(interaction), str(interaction.channel_id or 0), outlet.accept)
         if self.desk.leaving:
             refusal = LEAVING
         elif admins:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from typing import TYPE_CHECKING, Any
@@ -36,10 +35,9 @@ def listen(bot: SlackBot) -> None:
     """Registers the command."""
 
     async def on_command(ack: Any, command: Event) -> None:
-        # First of all: Slack waits three seconds, and doesn't send it again. Noted for a process after this one.
         event, where = f"{CALLBACK}{command.get('response_url', '')}", f"{command['channel_id']}:{command['user_id']}"
         with bot.desk.work():
-            await asyncio.gather(ack(), bot.desk.first_sight(event, where))
+            await bot.desk.acknowledge(event, where, ack)
             await run(bot, command)
             await bot.desk.done(event)
 
