@@ -6,7 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from bot.desk import FORGOTTEN, INTERVALS, NOTHING_ASKED
+from bot.desk import BROKEN, FORGOTTEN, INTERVALS, NOTHING_ASKED, Wanted
 from bot.host import COMMANDS, Asker
 from bot.logs import note_mistake
 from bot.slack import home, rendering, views
@@ -68,7 +68,7 @@ def sentence(exc: Exception, channel: str) -> str:
         log.warning(str(exc))
         return "My store doesn't answer at the moment, so nothing has changed. Please try again later."
     note_mistake(log, exc)
-    return str(exc) if isinstance(exc, FiresideError) else views.BROKEN
+    return str(exc) if isinstance(exc, FiresideError) else BROKEN
 
 
 async def _do(bot: SlackBot, word: str, rest: str, asker: Asker, outlet: ToPerson, command: Event) -> None:
@@ -130,4 +130,4 @@ async def _quote(bot: SlackBot, topic: str, asker: Asker, outlet: ToPerson, trig
         return
     if len(topic) > LONGEST_TOPIC:
         raise InputError(f"That topic has {len(topic)} characters, and {LONGEST_TOPIC} is the most. Give a few words.")
-    await views.show_quotes(bot, topic, views.Wanted(), asker, outlet)
+    await views.show_quotes(bot, topic, Wanted(), asker, outlet)

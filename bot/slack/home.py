@@ -13,7 +13,7 @@ from bot.host import Asker
 from bot.slack import rendering
 from bot.slack.delivery import FAILURES, ToPerson, error_of, persist
 from bot.slack.reading import Event
-from bot.slack.rendering import OPTION, PREFIX, Block, button, header, neutral, plain_text, section
+from bot.slack.rendering import PREFIX, Block, button, header, neutral, option, plain_text, section
 from bot.store import PlaceSettings
 from bot.text import label
 from persona.errors import InputError, StoreError
@@ -120,7 +120,7 @@ async def _panel(bot: SlackBot, scope: Scope, *, here: str, problem: str = "") -
     if problem:
         blocks.append(section(neutral(problem)))
     if here.startswith(("C", "G")):
-        options = [_option("The whole workspace", "workspace"), _option("This channel", "channel")]
+        options = [option("The whole workspace", "workspace"), option("This channel", "channel")]
         blocks.append(_row("scope", "What is set", options, options[1 if scope.channel else 0]))
     blocks += _menus(bot, scope, settings)
     other = ("nobots", "Ignore other bots") if settings.other_bots else ("bots", "Answer other bots too")
@@ -137,7 +137,7 @@ async def _panel(bot: SlackBot, scope: Scope, *, here: str, problem: str = "") -
 
 def _menus(bot: SlackBot, scope: Scope, settings: PlaceSettings) -> Iterator[Block]:
     for menu in menus(bot.desk.host, settings):
-        options = [_option(choice.label, choice.value) for choice in menu.choices[:MOST]]
+        options = [option(choice.label, choice.value) for choice in menu.choices[:MOST]]
         chosen = next((o for o, c in zip(options, menu.choices, strict=False) if c.chosen), None)
         yield _row(menu.key, menu.title, options, chosen)
     if scope.channel is None:  # who may ask, and where, is the workspace's alone
@@ -230,7 +230,3 @@ async def _export(bot: SlackBot, user: str) -> None:
 def _to(bot: SlackBot, user: str) -> ToPerson:
     """A word to a person in their conversation with the bot: the home tab has no response URL."""
     return ToPerson(bot.client, "", channel=user, user=user, private=True)
-
-
-def _option(text: str, value: str) -> Block:
-    return {"text": plain_text(label(text, OPTION)), "value": value}

@@ -164,6 +164,11 @@ def button(action: str, text: str, value: str = "", *, style: str = "") -> Block
     return made
 
 
+def option(text: str, value: str) -> Block:
+    """A value that a menu offers."""
+    return {"text": plain_text(label(text, OPTION)), "value": value}
+
+
 def actions(*elements: Block) -> Block:
     """Buttons and menus in a row."""
     return {"type": "actions", "elements": list(elements)}

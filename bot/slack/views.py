@@ -13,21 +13,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from bot.cards import alt_text, picture
-from bot.desk import ABOUT_THIS, BROKEN, GONE, NO_WORDS, NOBODY_SAID, Exchange, Wanted, exchanged
+from bot.desk import ABOUT_THIS, GONE, NO_WORDS, NOBODY_SAID, Exchange, Wanted, exchanged
 from bot.host import Asker
 from bot.slack import commands, home, rendering
-from bot.slack.delivery import FAILURES, ToPerson, persist
+from bot.slack.delivery import ToPerson, persist
 from bot.slack.reading import Event, said_in
-from bot.slack.rendering import OPTION, PREFIX, Block, Card, Rendered, plain_text
-from bot.text import label, one_line
-from persona.errors import FiresideError
+from bot.slack.rendering import OPTION, PREFIX, Block, Card, Rendered, option, plain_text
+from bot.text import one_line
 from persona.followups import options_of
 from persona.types import Question, ScoredCitation
 
 if TYPE_CHECKING:
     from bot.slack.bot import SlackBot
 
-__all__ = ["BROKEN", "Wanted", "listen", "open_search", "show_quotes"]
 log = logging.getLogger("fireside.slack")
 OURS = re.compile(rf"{PREFIX}:.*")
 CHOICES = 100  # options of a menu
@@ -103,7 +101,7 @@ def listen(bot: SlackBot) -> None:
     async def on_options(ack: Any, body: Event) -> None:
         topics = await bot.desk.host.topics(bot.asker(str(body["user"]["id"]), ""))
         typed = str(body.get("value", ""))
-        await ack(options=[_option(topic, topic) for topic in completions(typed, topics)])
+        await ack(options=[option(topic, topic) for topic in completions(typed, topics)])
 
     async def on_search(ack: Any, view: Event, body: Event) -> None:
         await ack()
@@ -184,13 +182,13 @@ async def show_quotes(bot: SlackBot, topic: str, wanted: Wanted, asker: Asker, o
 async def open_search(bot: SlackBot, trigger: str, asker: Asker) -> None:
     """The form by which a quotation is looked up: a topic, with completion; whose words; which talk."""
     known = await bot.desk.known(asker)
-    talks = [_option(name, str(number)) for number, name in enumerate(known.talks[: CHOICES - 1])]
-    speakers = [_option(name, str(number)) for number, name in enumerate(known.speakers[: CHOICES - 1])]
+    talks = [option(name, str(number)) for number, name in enumerate(known.talks[: CHOICES - 1])]
+    speakers = [option(name, str(number)) for number, name in enumerate(known.speakers[: CHOICES - 1])]
     topic: Block = {"type": "external_select", "action_id": TOPIC, "min_query_length": 1}
     blocks = [
         _input("Topic", {**topic, "placeholder": plain_text("What the quotation shall be about")}),
-        _input("Speaker", _menu(SPEAKER, [_option("Anybody", ANY), *speakers])),
-        _input("Talk", _menu(TALK, [_option("Any talk", ANY), *talks])),
+        _input("Speaker", _menu(SPEAKER, [option("Anybody", ANY), *speakers])),
+        _input("Talk", _menu(TALK, [option("Any talk", ANY), *talks])),
     ]
     view = _modal(SEARCH, "Look up a quote", "Look up", blocks, {"channel": asker.channel})
     await bot.client.views_open(trigger_id=trigger, view=view)
@@ -351,7 +349,7 @@ async def _guarded(outlet: ToPerson, channel: str, do: Callable[[], Awaitable[No
     """Does something; what goes wrong is told to the person in a sentence."""
     try:
         await do()
-    except (FiresideError, *FAILURES, Exception) as exc:
+    except Exception as exc:
         await outlet.say(commands.sentence(exc, channel))
 
 
@@ -380,10 +378,6 @@ def _input(title: str, element: Block, *, optional: bool = False) -> Block:
 
 def _menu(action: str, options: list[Block]) -> Block:
     return {"type": "static_select", "action_id": action, "options": options, "initial_option": options[0]}
-
-
-def _option(text: str, value: str) -> Block:
-    return {"text": plain_text(label(text, OPTION)), "value": value}
 
 
 SHORTCUT_TITLES = {ABOUT: ABOUT_THIS, SEARCH: "Look up a quote"}
