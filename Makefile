@@ -28,7 +28,7 @@ audit: $(VENV)/.dev
 	$(BIN)/python -m scripts.audit_dependencies
 
 bench: $(VENV)/.dev
-	$(BIN)/python scripts/bench.py $(if $(JSON),--json $(JSON)) $(if $(GROWTH),--growth $(GROWTH))
+	$(BIN)/python scripts/bench.py $(if $(JSON),--json $(JSON)) $(if $(GROWTH),--growth $(GROWTH)) $(if $(README),--readme $(README))
 
 bench-model: $(VENV)/.dev
 	$(BIN)/python scripts/bench_model.py $(if $(JSON),--json $(JSON)) $(if $(MODEL),--model $(MODEL))

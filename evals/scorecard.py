@@ -84,7 +84,7 @@ def render(made: Mapping[str, Any]) -> str:
 def write(readme: Path, run: Run, made: Mapping[str, Any]) -> None:
     """Replaces the table in a README with that of a run and its `scores`, and writes scores and plots beside it; InputError
     if the marks are missing, and nothing is written then."""
-    _replace(readme, BEGIN, END, render(made))
+    replace_section(readme, BEGIN, END, render(made))
     save(readme.parent / SCORES.parent, run, made)
     found, subtitle = _pictured(run)
     plots.risk_coverage_png(found, run.info.threshold, subtitle, readme.parent / "docs" / "risk-coverage.png")
@@ -122,7 +122,7 @@ def write_external(readme: Path, name: str, of_set: Mapping[str, Any]) -> None:
     made: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     made[name] = of_set
     made = dict(sorted(made.items()))
-    _replace(readme, BEGIN_EXTERNAL, END_EXTERNAL, render_external(made))
+    replace_section(readme, BEGIN_EXTERNAL, END_EXTERNAL, render_external(made))
     _save(path, made)
 
 
@@ -160,7 +160,7 @@ def write_ablation(readme: Path, rows: Sequence[Row]) -> None:
         }
         for row in rows
     ]
-    _replace(readme, BEGIN_ABLATION, END_ABLATION, render_ablation(made))
+    replace_section(readme, BEGIN_ABLATION, END_ABLATION, render_ablation(made))
     _save(readme.parent / ABLATION, {"variants": made})
 
 
@@ -176,7 +176,7 @@ def render_claims(made: Sequence[Sequence[Any]]) -> str:
 def write_claims(readme: Path, rows: Sequence[Counted]) -> None:
     """Puts what the gate caught and lost into a README; InputError if the marks are missing."""
     made = [[row.name, row.hits, row.of] for row in rows]
-    _replace(readme, BEGIN_CLAIMS, END_CLAIMS, render_claims(made))
+    replace_section(readme, BEGIN_CLAIMS, END_CLAIMS, render_claims(made))
     _save(readme.parent / CLAIMS, {"rows": made})
 
 
@@ -192,7 +192,8 @@ def section(readme: Path, begin: str, end: str) -> str:
     return text.split(begin, 1)[1].split(end, 1)[0].removeprefix("\n")
 
 
-def _replace(readme: Path, begin: str, end: str, table: str) -> None:
+def replace_section(readme: Path, begin: str, end: str, table: str) -> None:
+    """Writes what stands between two marks of a README; InputError if they are missing."""
     section(readme, begin, end)
     before, rest = readme.read_text(encoding="utf-8").split(begin, 1)
     readme.write_text(f"{before}{begin}\n{table}{end}{rest.split(end, 1)[1]}", encoding="utf-8")

@@ -187,29 +187,31 @@ class PassageIndex:
 
     def _connected(self) -> ClientAPI:
         if self._client_ is None:
-            import chromadb  # 1.5 s: only where an index is opened
-            from chromadb.config import Settings
-
-            settings = Settings(anonymized_telemetry=False)
-            if self.url:
-                parts = urlsplit(self.url)
-                if parts.scheme not in ("http", "https") or not parts.hostname:
-                    raise PassageIndexError(
-                        f"'{self.url}' is no Chroma URL. Set chroma_url to one like http://127.0.0.1:8000."
-                    )
-                tls = parts.scheme == "https"
-                port = parts.port or (443 if tls else 8000)
-                # The library looks at the server before it can be told how long to wait.
-                name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-                _ask_heartbeat(f"{parts.scheme}://{name}:{port}", self._patience)
-                self._client_ = chromadb.HttpClient(host=parts.hostname, port=port, ssl=tls, settings=settings)
-                self._wait_at_most(self._patience)
-            elif self.folder:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                self._client_ = chromadb.PersistentClient(str(self.folder), settings=settings)
-            else:
-                self._client_ = chromadb.EphemeralClient(settings=settings)
+            with _overrides_unchecked():
+                self._client_ = self._new_client()
         return self._client_
+
+    def _new_client(self) -> ClientAPI:
+        import chromadb  # 1 s: only where an index is opened
+        from chromadb.config import Settings
+
+        settings = Settings(anonymized_telemetry=False)
+        if self.folder and not self.url:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return chromadb.PersistentClient(str(self.folder), settings=settings)
+        if not self.url:
+            return chromadb.EphemeralClient(settings=settings)
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise PassageIndexError(f"'{self.url}' is no Chroma URL. Set chroma_url to one like http://127.0.0.1:8000.")
+        tls = parts.scheme == "https"
+        port = parts.port or (443 if tls else 8000)
+        # The library looks at the server before it can be told how long to wait.
+        name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        _ask_heartbeat(f"{parts.scheme}://{name}:{port}", self._patience)
+        client = chromadb.HttpClient(host=parts.hostname, port=port, ssl=tls, settings=settings)
+        _wait_at_most(client, self._patience)
+        return client
 
     @contextmanager
     def _spoken_errors(self) -> Generator[None]:
@@ -233,20 +235,18 @@ class PassageIndex:
     def _unreachable(self, why: str) -> PassageIndexError:
         return PassageIndexError(f"Can't use the Chroma server at {self.url}: {why}. Is it running?")
 
-    def _wait_at_most(self, seconds: float) -> None:
-        """Sets how long a server may take for an answer, which the library has no setting for."""
-        if self.url:
-            cast("Any", self._client_)._server._session.timeout = seconds
-
     @contextmanager
     def _writing(self) -> Generator[None]:
         """Around a build: a server may take long for each step of it."""
-        self._client()
-        self._wait_at_most(WRITES_WITHIN)
+        client = self._client()
+        if not self.url:
+            yield
+            return
+        _wait_at_most(client, WRITES_WITHIN)
         try:
             yield
         finally:
-            self._wait_at_most(self._patience)
+            _wait_at_most(client, self._patience)
 
     def _read(self, part: str, embedder: Embedder, work: Callable[[Collection], T]) -> T:
         """What comes of a look into a part of the index, which has to be complete: in half of one, what the talks do say
@@ -402,6 +402,36 @@ class PassageIndex:
             for part in PARTS:
                 if f"{self.name}-{part}" in have:
                     client.delete_collection(f"{self.name}-{part}")
+
+
+@contextmanager
+def _overrides_unchecked() -> Generator[None]:
+    """While it is imported, chromadb's `@override`s compare signatures, which takes half a second of every start and is its
+    developers' concern; here they only mark."""
+    try:
+        import overrides
+    except ImportError:  # a later chromadb may do without
+        yield
+        return
+
+    checked = overrides.override, overrides.overrides
+
+    def marked(method: Any = None, **_options: bool) -> Any:
+        if method is None:
+            return marked
+        method.__override__ = True  # what the base classes look for
+        return method
+
+    try:
+        overrides.override = overrides.overrides = marked
+        yield
+    finally:
+        overrides.override, overrides.overrides = checked
+
+
+def _wait_at_most(client: ClientAPI, seconds: float) -> None:
+    """Sets how long a server may take for an answer, which the library has no setting for."""
+    cast("Any", client)._server._session.timeout = seconds
 
 
 def _ask_heartbeat(url: str, patience: float) -> None:

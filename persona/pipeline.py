@@ -31,6 +31,7 @@ from persona.spelling import Spelling
 from persona.support import Support, SupportModel
 from persona.text import STOPWORDS, clean, stem, terms, words
 from persona.types import (
+    MAX_QUESTION,
     ChatModel,
     Citation,
     Cut,
@@ -49,7 +50,6 @@ from persona.verification import Draft, check_text, verify
 from persona.voices import MAX_REPLY, QuotesVoice, cite, clock
 
 T = TypeVar("T")
-MAX_QUESTION = 4000  # characters; a platform's longest message
 CAUTIOUS_THRESHOLD = 0.75  # where no calibration says which threshold this corpus needs
 NOT_CERTIFIED = "not certified"
 MODEL_PASSAGES, MODEL_WORDS = 6, 700  # what a chat model reads for one question

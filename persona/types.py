@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+MAX_QUESTION = 4000  # characters; a platform's longest message
+
 
 class Decision(enum.StrEnum):
     """What the bot does with a question."""

@@ -3,33 +3,7 @@
     python scripts/bench.py                            in a temporary folder, the building of the index included
     python scripts/bench.py --only start question      these sections alone
     python scripts/bench.py --growth 1000 --json OUT   the corpus up to 1000 times as big; every figure goes to OUT as well
-
-    README                                       row
-    building the index                           fireside index
-    start to the first answer                    start to first answer
-    memory, one question                         peak memory, one question
-    memory, 60 questions                         peak memory, 60 questions
-    a question                                   a question
-    retrieval                                    retrieve
-    the evaluation harness, a case               a case through Inspect
-    embedding                                    embedding, threads
-    retrieval, 10 times the corpus               search, 10 ×
-    retrieval, 100 times the corpus              search, 100 ×
-    retrieval, 1000 times the corpus             search, 1000 ×
-    memory, 10 times the corpus                  resident memory, 10 ×
-    memory, 100 times the corpus                 resident memory, 100 ×
-    memory, 1000 times the corpus                resident memory, 1000 ×
-    8 askers, against the high-level API         tokens a second, 8 askers
-    8 askers, against llama_cpp.server           tokens a second, beside llama_cpp.server
-    first token, against the high-level API      first token, 8 askers
-    first token, against llama_cpp.server        first token, beside llama_cpp.server
-    one asker, against the high-level API        one asker
-    event-loop lag, 8 conversations              event-loop lag, 8 decode
-    memory over many requests                    memory after many requests
-    Discord, to the answer                       Discord, to the answer
-    Discord, event-loop lag                      Discord, event-loop lag
-    Slack, to the answer                         Slack, to the answer
-    Slack, event-loop lag                        Slack, event-loop lag
+    python scripts/bench.py --readme README.md         and the README's section on performance is written anew
 
 It runs the real command line in fresh processes, prints one table, and asserts nothing: a figure is only worth comparing
 with another one of the same quiet machine, so the load stands beside it. The model's and the platforms' benchmarks run in
@@ -54,6 +28,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from evals.cases import Case, load_cases
+from evals.scorecard import replace_section, section
 from persona.card import load_card
 from persona.corpus import load_corpus
 from persona.errors import FiresideError, InputError
@@ -70,6 +45,35 @@ PASSAGES = 64  # more than the embedder remembers, so that each round computes t
 ROUNDS = 3
 HARNESS_CASES = 600
 INSTANT = "always-abstains"
+BEGIN = "<!-- performance: written by `make bench README=README.md` -->"
+END = "<!-- end of performance -->"
+README = {  # figure of the README → row
+    "building the index": "fireside index",
+    "start to the first answer": "start to first answer",
+    "memory, one question": "peak memory, one question",
+    "memory, 60 questions": "peak memory, 60 questions",
+    "a question": "a question",
+    "retrieval": "retrieve",
+    "the evaluation harness, a case": "a case through Inspect",
+    "embedding": "embedding, threads",
+    "retrieval, 10 times the corpus": "search, 10 ×",
+    "retrieval, 100 times the corpus": "search, 100 ×",
+    "retrieval, 1000 times the corpus": "search, 1000 ×",
+    "memory, 10 times the corpus": "resident memory, 10 ×",
+    "memory, 100 times the corpus": "resident memory, 100 ×",
+    "memory, 1000 times the corpus": "resident memory, 1000 ×",
+    "8 askers, against the high-level API": "tokens a second, 8 askers",
+    "8 askers, against llama_cpp.server": "tokens a second, beside llama_cpp.server",
+    "first token, against the high-level API": "first token, 8 askers",
+    "first token, against llama_cpp.server": "first token, beside llama_cpp.server",
+    "one asker, against the high-level API": "one asker",
+    "event-loop lag, 8 conversations": "event-loop lag, 8 decode",
+    "memory over many requests": "memory after many requests",
+    "Discord, to the answer": "Discord, to the answer",
+    "Discord, event-loop lag": "Discord, event-loop lag",
+    "Slack, to the answer": "Slack, to the answer",
+    "Slack, event-loop lag": "Slack, event-loop lag",
+}
 
 MODEL_SIZES = "--shape 125m --askers 8 --prefix 300 --own 24 --generated 32 --rounds 2 --soak 100".split()
 HOUSE_SIZES = "--people 40 --channels 8 --seconds 5".split()
@@ -368,6 +372,21 @@ def table(figures: Figures) -> Iterator[tuple[str, str, str, str]]:
         yield line.name, f"{_rounded(value)} {line.unit}".strip(), compared, ratio
 
 
+def readme_table(figures: Figures) -> str:
+    """The README's section: the machine, and a row for each of its figures that was measured."""
+    told = figures["machine"]
+    rows = {name: rest for name, *rest in table(figures)}
+    cores, load = told["cores, memory"].replace(",", " cores,"), told["load before (1 minute)"]
+    lines = [
+        f"On {cores} of {told['CPU']}; load before it {load}.",
+        "",
+        "| figure | here | beside it | ratio |",
+        "|---|---:|---|---:|",
+        *(f"| {says} | {' | '.join(rows[row])} |" for says, row in README.items() if row in rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def _rounded(value: float) -> str:
     """Three digits that count."""
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
@@ -428,6 +447,19 @@ def writer(file: Path | None) -> Callable[[Figures], None]:
     return save
 
 
+def published(save: Callable[[Figures], None], readme: Path | None) -> Callable[[Figures], None]:
+    """`save`, and the README's section with it. InputError if there is no place for it, before anything is measured."""
+    if readme is None:
+        return save
+    section(readme, BEGIN, END)
+
+    def both(figures: Figures) -> None:
+        save(figures)
+        replace_section(readme, BEGIN, END, readme_table(figures))
+
+    return both
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(description="Measure Fireside on this machine (Linux or macOS).")
@@ -437,12 +469,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--growth", type=int, choices=(1, 10, 100, 1000), default=100, help="(default: %(default)s)")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="sections (default: all)")
     parser.add_argument("--json", type=Path, help="write every figure to this file, too")
+    parser.add_argument("--readme", type=Path, help="write its section on performance anew")
     given = parser.parse_args(arguments)
     try:
         with tempfile.TemporaryDirectory() as temporary:
             data = given.data_dir.absolute() if given.data_dir else Path(temporary)
             sections = {name: SECTIONS[name] for name in SECTIONS if name in given.only}
-            return bench(sections, Options(data, given.threads, given.growth), writer(given.json))
+            return bench(
+                sections, Options(data, given.threads, given.growth), published(writer(given.json), given.readme)
+            )
     except FiresideError as exc:
         print(exc, file=sys.stderr)
         return exc.exit_code

@@ -23,7 +23,8 @@ def align(captions: Sequence[Word], transcript: Sequence[Word]) -> list[Word]:
     is quoted with another's words.
     """
     spoken = [w for w in transcript if w.spoken]
-    matcher = SequenceMatcher(None, [_key(w) for w in captions], [_key(w) for w in spoken], autojunk=True)
+    keys = [_key(w) for w in captions]
+    matcher = SequenceMatcher(None, keys, [_key(w) for w in spoken], autojunk=True)
     match: list[int | None] = [None] * len(captions)
     for block in matcher.get_matching_blocks():
         if block.size < _MIN_RUN:
@@ -50,11 +51,9 @@ def align(captions: Sequence[Word], transcript: Sequence[Word]) -> list[Word]:
         start = before.end if before else after.start if after else None
         end = after.start if after else start
         paragraph = before.paragraph if before else out[-1].paragraph if out else 0
-        near = {_key(w) for w in captions[max(0, index - _STUTTER) : index]} | {
-            _key(w) for w in captions[index + 1 : index + 1 + _STUTTER]
-        }
+        near = {*keys[max(0, index - _STUTTER) : index], *keys[index + 1 : index + 1 + _STUTTER]}
         same_turn = before is not None and after is not None and before.paragraph == after.paragraph
-        own = _replaces(spoken, match, before_at, after_at) or (same_turn and _key(word) in near | _FILLERS)
+        own = _replaces(spoken, match, before_at, after_at) or (same_turn and keys[index] in near | _FILLERS)
         speaker = before.speaker if before and own else None
         out.append(word._replace(speaker=speaker, start=start, end=end, paragraph=paragraph))
     return _with_sentence_ends(out, match, spoken)

@@ -8,9 +8,9 @@ from typer.testing import CliRunner, Result
 
 from bot.commands import Start, app
 from persona.errors import PassageIndexError
-from persona.pipeline import CAUTIOUS_THRESHOLD, MAX_QUESTION, Fireside
+from persona.pipeline import CAUTIOUS_THRESHOLD, Fireside
 from persona.settings import Settings
-from persona.types import Citation, Reply, ScoredCitation
+from persona.types import MAX_QUESTION, Citation, Reply, ScoredCitation
 from persona.verification import citation_stands
 
 

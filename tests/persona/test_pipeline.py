@@ -15,8 +15,8 @@ from persona.errors import ConfigError, PassageIndexError
 from persona.index import PassageIndex
 from persona.llama import LlamaEmbedder
 from persona.models import FORMAT, load_coefficients
-from persona.pipeline import CAUTIOUS_THRESHOLD, MAX_QUESTION, Fireside, policy_of
-from persona.types import Decision, Embedder, Question, Reason, Reply, Turn
+from persona.pipeline import CAUTIOUS_THRESHOLD, Fireside, policy_of
+from persona.types import MAX_QUESTION, Decision, Embedder, Question, Reason, Reply, Turn
 from persona.verification import check_text, citation_stands
 from tests.fakes import HashEmbedder
 from tests.persona.corpora import assert_sentence, write_catalog

@@ -73,7 +73,7 @@ async def test_a_server_that_hangs_costs_one_wait_and_is_not_waited_for_again_at
     chroma: ChromaServer, embedder: LlamaEmbedder
 ):
     card = load_card(str(MARA))
-    index = PassageIndex(card.id, url=chroma.url, patience=0.3)
+    index = PassageIndex(card.id, url=chroma.url, patience=1.0)
     index.count(embedder)
     chroma.pause()
     try:
@@ -82,9 +82,9 @@ async def test_a_server_that_hangs_costs_one_wait_and_is_not_waited_for_again_at
         begun = time.perf_counter()
         with pytest.raises(PassageIndexError, match="did not answer a moment ago"):
             index.search([0.1] * 384, embedder, 1)
-        assert time.perf_counter() - begun < 0.3, "no second wait"
+        assert time.perf_counter() - begun < 1.0, "no second wait"
         with pytest.raises(PassageIndexError, match="hangs"):
-            PassageIndex(card.id, url=chroma.url, patience=0.3).connect()
+            PassageIndex(card.id, url=chroma.url, patience=1.0).connect()
     finally:
         chroma.pause(False)
 

@@ -28,20 +28,11 @@ TALK = "\n".join(
 )
 
 
-def readme_figures() -> dict[str, str]:
-    """README figure → row, as the docstring's table has it."""
-    assert bench.__doc__
-    lines = bench.__doc__.split("README   ", 1)[1].split("\n\n", 1)[0].splitlines()[1:]
-    named = dict(re.split(r" {2,}", line.strip(), maxsplit=1) for line in lines)
-    assert len(named) == len(lines), "a figure stands twice"
-    return named
-
-
 def strangers(readme: str) -> list[str]:
     """The figures in the table of a README's section on performance that the benchmark doesn't know."""
     section = re.search(r"^#+ Performance\n(.*?)(?=^#|\Z)", readme, re.M | re.S)
     cells = re.findall(r"^\| *([^|\n]+?) *\|", section[1], re.M) if section else []
-    return [cell for cell in cells[1:] if cell not in readme_figures() and not re.fullmatch(r"[-: ]*", cell)]
+    return [cell for cell in cells[1:] if cell not in bench.README and not re.fullmatch(r"[-: ]*", cell)]
 
 
 def test_every_performance_figure_of_the_readme_has_its_row() -> None:
@@ -54,10 +45,10 @@ def test_a_performance_figure_without_a_row_is_noticed() -> None:
     assert strangers(f"## Speed\n{table}") == []
 
 
-def test_the_docstring_names_rows_that_there_are() -> None:
+def test_the_readme_names_rows_that_there_are() -> None:
     names = [line.name for line in LINES]
     assert len(set(names)) == len(names)
-    assert set(readme_figures().values()) <= set(names)
+    assert set(bench.README.values()) <= set(names)
 
 
 def test_a_row_stands_beside_what_it_is_compared_with() -> None:
@@ -73,6 +64,33 @@ def test_a_row_stands_beside_what_it_is_compared_with() -> None:
         ("rows of the index, 1 ×", "2,450", "", ""),
         ("rows of the index, 10 ×", "14,700", "1 ×: 2,450", "6 ×"),
     ]
+
+
+def test_the_readme_gets_a_row_for_each_figure_that_was_measured(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# Fireside\n\n{bench.BEGIN}\nold\n{bench.END}\n\nMore.\n", encoding="utf-8")
+    machine = {"CPU": "An abacus", "cores, memory": "4, 16 GB", "load before (1 minute)": "0.10"}
+    figures: Figures = {"machine": machine, "start": {"index_s": 12.5, "first_answer_s": {"p50": 4.0, "min": 2.0}}}
+    kept: list[Figures] = []
+    bench.published(kept.append, readme)(figures)
+    assert kept == [figures]
+    assert readme.read_text(encoding="utf-8") == (
+        f"# Fireside\n\n{bench.BEGIN}\n"
+        "On 4 cores, 16 GB of An abacus; load before it 0.10.\n\n"
+        "| figure | here | beside it | ratio |\n|---|---:|---|---:|\n"
+        "| building the index | 12.5 s |  |  |\n"
+        "| start to the first answer | 4 s | the fastest: 2 | 2 × |\n"
+        f"{bench.END}\n\nMore.\n"
+    )
+
+
+def test_a_readme_without_a_place_for_the_figures_is_said_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("# Fireside\n", encoding="utf-8")
+    assert bench.main(["--readme", str(readme)]) != 0
+    assert "has no place for the table" in capsys.readouterr().err
 
 
 def test_a_section_that_fails_is_said_and_the_others_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
