@@ -70,9 +70,9 @@ async def test_an_index_on_a_server_outlives_the_server_and_the_bot_waits_for_it
 
 
 async def test_a_server_that_hangs_costs_one_wait_and_is_not_waited_for_again_at_once(
-    chroma: ChromaServer, embedder: LlamaEmbedder
+    chroma: ChromaServer, served: Fireside, embedder: LlamaEmbedder
 ):
-    card = load_card(str(MARA))
+    card = served.card
     index = PassageIndex(card.id, url=chroma.url, patience=1.0)
     index.count(embedder)
     chroma.pause()
