@@ -21,7 +21,7 @@ from persona.pipeline import Answered
 from persona.types import Question, ScoredCitation, Turn
 
 E = TypeVar("E")
-REMEMBERED = 2000  # replies
+REMEMBERED = 1000  # replies, some 25 kB each; "Why?" under an older one asks its question again
 SEEN = 10_000  # events
 TURNS = 10
 TALK_LASTS = 15 * 60.0  # seconds from which on a command begins a new conversation
@@ -255,10 +255,15 @@ class Desk:
     async def acknowledge(self, event: str, channel: str, ack: Callable[[], Awaitable[object]]) -> None:
         """Notes an event, so that a process after this one can tell its person, and acknowledges it: in that order, for who
         was acknowledged isn't heard of again; but a slow store doesn't hold the acknowledgement up."""
-        noting = asyncio.ensure_future(self.first_sight(event, channel))
-        await asyncio.wait({noting}, timeout=NOTED)
+        noting = await self.note(event, channel)
         await ack()
         await noting
+
+    async def note(self, event: str, channel: str) -> asyncio.Task[bool]:
+        """Notes an event: `first_sight`, which is done when this returns, unless the store is slow."""
+        noting = asyncio.create_task(self.first_sight(event, channel))
+        await asyncio.wait({noting}, timeout=NOTED)
+        return noting
 
     async def done(self, event: str) -> None:
         """Notes that an event is answered."""

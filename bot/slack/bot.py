@@ -7,6 +7,7 @@ import logging
 import re
 import time
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -30,6 +31,7 @@ NAMED = Named("`/fireside forget`", "`/fireside forget opt-out`", "`/fireside fo
 ANYTHING = re.compile(r"[\s\S]*")
 REMEMBERED = 5000  # users whose names, and threads whose people, are remembered
 PROMPTS = 4
+NOTING = "noting"  # of the library's context: the task that notes an event
 CHANGES = ("message_changed", "message_deleted")
 KINDS = (None, "thread_broadcast", "file_share", "me_message", "bot_message")
 
@@ -52,8 +54,8 @@ class SlackBot:
 
     def _listen(self) -> None:
         app = self.listeners
-        app.event("app_mention")(self.on_mention)
-        app.event("message")(self.on_message)
+        app.event("app_mention", middleware=[self.note])(self.on_message)
+        app.event("message", middleware=[self.note])(self.on_message)
         app.event("app_home_opened")(self.on_home)
         app.event("assistant_thread_started")(self.on_thread_started)
         app.event("agent_session_stopped")(self.on_stopped)
@@ -67,18 +69,25 @@ class SlackBot:
 
     # Events
 
-    async def on_mention(self, event: Event, body: Event) -> None:
-        """Somebody names the bot in a channel."""
-        await self._take_on(event, body, said=True)
+    async def note(
+        self, event: Event, body: Event, context: dict[str, Any], next: Callable[[], Awaitable[None]]
+    ) -> None:  # noqa: A002 (Bolt's name for it)
+        """Notes what is said to the bot before the library acknowledges it: Slack doesn't tell what was acknowledged again,
+        should this process be killed. The same message comes as a mention and as a message, and again where Slack missed
+        our acknowledgement: the first of them is taken on."""
+        if self._is_said(event) and self._is_new(event, body):
+            context[NOTING] = await self.desk.note(_id(event), f"{event['channel']}:{_root(event)}")
+        await next()
 
-    async def on_message(self, event: Event, body: Event) -> None:
+    async def on_message(self, event: Event, body: Event, context: dict[str, Any]) -> None:
         """Somebody writes where the bot is."""
-        subtype = event.get("subtype")
-        if subtype in CHANGES:
+        if event.get("subtype") in CHANGES:
             self._changed(event)
-        elif subtype in KINDS:
-            said = _direct(str(event.get("channel"))) or self.me in reading.mentioned(str(event.get("text", "")))
-            await self._take_on(event, body, said=said)
+        elif self._is_said(event):
+            if noting := cast("Awaitable[bool] | None", context.get(NOTING)):
+                await self._take_on(event, noting)
+        elif self._is_new(event, body):
+            await self._overhear(event)
 
     async def on_home(self, event: Event) -> None:
         """Somebody opens the app: its home, or its conversation."""
@@ -201,9 +210,17 @@ class SlackBot:
         names = {user: await self._name(user) for user in set(reading.mentioned(text)) - {self.me}}
         return reading.text_of(text, self.me, names)
 
-    async def take_up(self) -> None:
-        """Answers what a process that was killed left behind."""
-        for event, where in await self.desk.left_behind():
+    async def left_behind(self) -> Sequence[tuple[str, str]]:
+        """What a process that was killed left, to be taken up. Ask before there is a connection: then it is known what of it
+        Slack only sends again."""
+        left = await self.desk.left_behind()
+        for event, _ in left:
+            self.desk.unseen(event)
+        return left
+
+    async def take_up(self, left: Sequence[tuple[str, str]]) -> None:
+        """Answers what was left behind."""
+        for event, where in left:
             if self.desk.leaving:
                 return
             channel, _, root = where.partition(":")
@@ -221,7 +238,7 @@ class SlackBot:
                     note_mistake(log, exc)
 
     async def _take_up_one(self, channel: str, root: str, ts: str) -> None:
-        if time.time() - float(ts) > TOO_OLD or not self.desk.unseen(f"{channel}:{ts}"):
+        if time.time() - float(ts) > TOO_OLD:
             return
         found = await self._thread(channel, root or ts)
         asked = next((m for m in found if m.get("ts") == ts), None)
@@ -236,23 +253,46 @@ class SlackBot:
         left = noted or next((found for found in ours if not any(rendering.mark_of(found[1]))), None)
         await self._answer({**asked, "channel": channel}, str(left[0]["ts"]) if left else None)
 
-    async def _take_on(self, event: Event, body: Event, *, said: bool) -> None:
-        """Answers an event once, if it is one to be answered."""
-        channel, ts = str(event.get("channel", "")), str(event.get("ts", ""))
-        if not channel or not ts or event.get("user") == self.me:
-            return
+    def _is_said(self, event: Event) -> bool:
+        """Whether a message is said to the bot: it names it, or nobody else is there."""
+        if event.get("subtype") not in KINDS:
+            return False
+        return (
+            event.get("type") == "app_mention"
+            or _direct(str(event.get("channel")))
+            or self.me in reading.mentioned(str(event.get("text", "")))
+        )
+
+    def _is_new(self, event: Event, body: Event) -> bool:
+        """Whether somebody else wrote a message, and it comes for the first time."""
+        if event.get("subtype") not in KINDS or not event.get("channel") or not event.get("ts"):
+            return False
         event_id = str(body.get("event_id", ""))
-        if event_id and not self.desk.unseen(event_id):
-            return
+        return (
+            event.get("user") != self.me
+            and (not event_id or self.desk.unseen(event_id))
+            and self.desk.unseen(_id(event))
+        )
+
+    async def _take_on(self, event: Event, noting: Awaitable[bool]) -> None:
+        """Answers what is said to the bot, if it may, and no other process does."""
         with self.desk.work():
             try:
-                if not await self._concerns(event, said=said):
-                    return
-                key = f"{channel}:{ts}"
-                # The same message comes as a mention and as a message, and again where Slack missed our answer.
-                if self.desk.unseen(key) and await self.desk.first_sight(key, f"{channel}:{_root(event)}"):
+                if await noting:
+                    if await self._concerns(event, said=True):
+                        await self._answer(event)
+                    await self.desk.done(_id(event))
+            except Exception as exc:
+                note_mistake(log, exc)
+
+    async def _overhear(self, event: Event) -> None:
+        """Answers what is said in a thread that the bot takes part in."""
+        with self.desk.work():
+            try:
+                place = f"{event['channel']}:{_root(event)}"
+                if await self._concerns(event, said=False) and await self.desk.first_sight(_id(event), place):
                     await self._answer(event)
-                    await self.desk.done(key)
+                    await self.desk.done(_id(event))
             except Exception as exc:
                 note_mistake(log, exc)
 

@@ -140,14 +140,15 @@ async def serve(parts: Parts, tokens: Tokens) -> None:
         await check_socket(client, tokens.app)
     async with running(parts) as (host, store, stop, health, _):
         bot = SlackBot(app_of(client, tokens), host, store, settings.data_dir, me=me.user, team=me.team)
+        left = await bot.left_behind()
         async with connected(settings, bot, tokens, health):
             log.info(f"Connected to the workspace {me.name}.")
-            left_behind = asyncio.create_task(bot.take_up())
+            taking_up = asyncio.create_task(bot.take_up(left))
             await stop.wait()
             log.info("Stopping: what is being answered is finished first.")
             await bot.desk.drain()
-            left_behind.cancel()
-            await asyncio.wait({left_behind})
+            taking_up.cancel()
+            await asyncio.wait({taking_up})
 
 
 def app_of(client: Client, tokens: Tokens) -> AsyncApp:

@@ -129,6 +129,7 @@ async def running(
     slack = SlackBot(
         app_of(client, tokens), Host(fireside, store, **host), store, folder, me=me.user, team=me.team, pace=PACE
     )  # type: ignore[arg-type]
+    left = await slack.left_behind()
     try:
         async with connected(settings, slack, tokens, health, ping=PING) as port:
             if port is not None:
@@ -136,7 +137,7 @@ async def running(
             else:
                 fake.request_url = None
                 await fake.connected()
-            await slack.take_up()
+            await slack.take_up(left)
             yield Bot(fake, fireside, store, slack, health)
             fireside.gate.set()
             await slack.desk.drain(2.0)
