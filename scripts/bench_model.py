@@ -723,7 +723,8 @@ def bench(
         report.add(lag(ours, prompts, settings))
         report.add(second_question(ours, prompts, settings))
         # The cells of talks that rest are read past in each step: what that costs is told apart.
-        state = f"{engine.load().cells} cells of other talks in the cache"
+        load = engine.load()
+        state = f"{load.cells} cells of other talks in the cache, {load.aside} tokens put aside"
         report.add(single(ours, serial, prompts, settings, state, "single_vs_bare_full_cache"))
         # Here is room for one talk: each takes the cells of the one before.
         with opened(path, EngineOptions(context=length + 64, parallel=1, threads=settings.threads)) as alone:

@@ -2,7 +2,8 @@
 
 One thread owns the context. Each step decodes one batch: first a token for everyone who is writing, then a bounded run of
 prompt tokens for whoever was served least. The cells of a prompt that begins like another one are shared, not computed
-again (`llama_memory_seq_cp` in a unified cache), and a conversation's cells stay until others need the room.
+again (`llama_memory_seq_cp` in a unified cache). A conversation that rests keeps what was computed for it: a little of it in
+the cache, the rest put aside, for a step reads past all cells that there are.
 """
 
 # llama_cpp is a ctypes binding: its functions and structures have no useful static types.
@@ -27,11 +28,13 @@ from typing import Any, Literal, NamedTuple
 
 import llama_cpp
 import numpy as np
+from numpy.typing import NDArray
 
 from persona.cores import usable
 from persona.errors import BusyError, ConfigError, DeadlineError, ModelError, TooLongError
 from persona.llama.grammar import Grammar, Grammars
 from persona.llama.runtime import start_llama
+from persona.llama.shelf import Resting, Shelf, common_prefix
 from persona.llama.vocabulary import Vocabulary
 from persona.types import Message, Sampling
 
@@ -44,7 +47,7 @@ _WORTH_WAITING = 64  # prompt tokens: another request that is computing so many 
 _ALL_LAYERS = 999
 _SHUT_DOWN = "The chat model has been shut down. Start again."
 _LATE = "The chat model was not done in time. Ask again, or ask for less."
-_BLOCK = 256
+_IDLE_CELLS = 512  # of conversations that rest: more of them slow those at work by more than a twentieth
 _NO_ROOM = 1  # llama_decode: no place in the cache for this batch
 _LARGEST = 2**31 - 1  # tokens are C's int32
 
@@ -54,7 +57,8 @@ class EngineOptions:
     """How the engine runs. `context` is counted in tokens, of all conversations together; `threads` None: one fewer than
     there are cores; `gpu_layers` None: all, where llama.cpp was built for a GPU. `prefill` prompt tokens are read in one
     step beside others' writing, `batch` where nobody writes. `waiting` requests may queue beyond the `parallel` at work,
-    and `idle` conversations be kept beside them. ConfigError where it can't run so."""
+    and `idle` conversations be kept beside them; `aside` are the tokens of those that are kept outside the context (None:
+    half of its size). ConfigError where it can't run so."""
 
     context: int = 8192
     parallel: int = 8
@@ -65,9 +69,19 @@ class EngineOptions:
     batch: int = 512
     prefill: int = 128
     waiting: int = 64
+    aside: int | None = None
 
     def __post_init__(self) -> None:
-        least = {"context": 1, "parallel": 1, "idle": 0, "threads": 1, "batch": 1, "prefill": 1, "waiting": 0}
+        least = {
+            "context": 1,
+            "parallel": 1,
+            "idle": 0,
+            "threads": 1,
+            "batch": 1,
+            "prefill": 1,
+            "waiting": 0,
+            "aside": 0,
+        }
         for name, low in least.items():
             given = getattr(self, name)
             if given is not None and given < low:
@@ -89,12 +103,14 @@ class Piece(NamedTuple):
 
 
 class Load(NamedTuple):
-    """How busy the engine is: requests at work and waiting, cells of the cache in use, tokens decoded since the start."""
+    """How busy the engine is: requests at work and waiting, cells of the cache in use, tokens decoded since the start, and
+    tokens of conversations that are put aside."""
 
     running: int
     waiting: int
     cells: int
     decoded: int
+    aside: int = 0
 
 
 @dataclass(eq=False)
@@ -165,16 +181,6 @@ def _overlap(text: str, stop: str) -> int:
     return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if stop.startswith(text[-n:])), 0)
 
 
-def common_prefix(first: list[int], second: list[int]) -> int:
-    """How many tokens two runs begin with alike."""
-    limit = min(len(first), len(second))
-    for at in range(0, limit, _BLOCK):  # by blocks: it runs for everyone who waits, in every step
-        end = min(at + _BLOCK, limit)
-        if first[at:end] != second[at:end]:
-            return next(i for i in range(at, end) if first[i] != second[i])
-    return limit
-
-
 class Engine:
     """A chat model in this process (implements `ChatModel`). Made on any thread; streams are awaited from any event loop."""
 
@@ -192,6 +198,8 @@ class Engine:
         self._grammars = Grammars(self.vocabulary)
         self._sequences = self._empty()
         self._cells: Counter[int] = Counter()
+        aside = self.options.aside
+        self._shelf = Shelf(self.options.context // 2 if aside is None else aside)
         self._numbers = itertools.count()
         self._waiting: list[_Request] = []
         self._served: dict[str, int] = {}
@@ -254,7 +262,7 @@ class Engine:
     def load(self) -> Load:
         """How busy it is; read from any thread."""
         running = sum(s.request is not None for s in self._sequences)
-        return Load(running, len(self._waiting), len(self._cells), self._decoded)
+        return Load(running, len(self._waiting), len(self._cells), self._decoded, self._shelf.tokens)
 
     async def stream(
         self,
@@ -435,6 +443,7 @@ class Engine:
         """Takes the request out of the queue onto an idle sequence with as many of its cells as there are, or refuses it;
         False where there is no room now."""
         last = len(request.prompt) - (0 if request.keep else 1)  # the last token is decoded for what it predicts
+        self._fetch(request.prompt)
         shared = {s.number: min(self._usable(s, request.prompt), last) for s in self._sequences}
         donor = max(self._sequences, key=lambda s: (shared[s.number], s.request is None, s.used))
         idle = [s for s in self._sequences if s.request is None and not s.kept]
@@ -455,7 +464,7 @@ class Engine:
         if not self._make_room(len(request.prompt) - count + request.room, target, donor, count):
             return False
         if target is not donor:
-            self._forget(target, 0)
+            self._rest(target)
             if count:
                 # A state that can't be rolled back is copied whole.
                 end = count if self._rolls_back else -1
@@ -478,7 +487,65 @@ class Engine:
             target.kept = True
         if not request.pending:
             self._finish(target, Piece("", 0, "stop"))
+        self._put_aside()
         return True
+
+    def _fetch(self, prompt: list[int]) -> None:
+        """Brings a conversation back that was put aside, if a prompt goes on from it and there is room for it."""
+        resting, count = self._shelf.find(prompt)
+        have = max(self._sequences, key=lambda s: common_prefix(s.tokens, prompt))
+        shared = common_prefix(have.tokens, prompt)
+        empty = next((s for s in self._sequences if s.request is None and not s.kept and not s.tokens), None)
+        if resting is None or empty is None or count < shared + _WORTH_WAITING:
+            return
+        if not self._make_room(len(resting.tokens), empty, empty, 0):
+            return
+        state = resting.state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        if not llama_cpp.llama_state_seq_set_data(self._context, state, len(resting.state), empty.number):
+            llama_cpp.llama_memory_seq_rm(self._memory, empty.number, -1, -1)  # no such room in one piece
+            return
+        self._shelf.take(resting)
+        # What others have of it in the cache is shared with them again.
+        shared = common_prefix(have.tokens, resting.tokens)
+        if shared and have.tokens and llama_cpp.llama_memory_seq_rm(self._memory, empty.number, 0, shared):
+            llama_cpp.llama_memory_seq_cp(self._memory, have.number, empty.number, 0, shared)
+        else:
+            shared = 0
+        new = itertools.islice(self._numbers, len(resting.tokens) - shared)
+        empty.tokens, empty.cells = list(resting.tokens), [*have.cells[:shared], *new]
+        self._cells.update(empty.cells)
+        empty.used = self._tick
+
+    def _put_aside(self) -> None:
+        """Takes conversations that rest out of the cache, the oldest first, until few of their cells are left there."""
+        if not self._rolls_back:
+            return
+        room = self._shelf.room
+        resting = sorted(
+            (s for s in self._sequences if s.request is None and not s.kept and s.tokens), key=lambda s: s.used
+        )
+        busy = {c for s in self._sequences if s not in resting for c in s.cells}
+        cells = len({c for s in resting for c in s.cells} - busy)
+        for sequence in resting:
+            if cells <= _IDLE_CELLS:
+                return
+            if len(sequence.tokens) > room:
+                continue
+            cells -= sum(self._cells[c] == 1 for c in sequence.cells)
+            self._rest(sequence)
+
+    def _rest(self, sequence: _Sequence) -> None:
+        """Frees a sequence's cells; what they hold is put aside, if there is room for it."""
+        if self._rolls_back and 0 < len(sequence.tokens) <= self._shelf.room:
+            self._shelf.put(Resting(list(sequence.tokens), self._state(sequence)))
+        self._forget(sequence, 0)
+
+    def _state(self, sequence: _Sequence) -> NDArray[np.uint8]:
+        """What the cache holds of a sequence, as bytes."""
+        state = np.empty(int(llama_cpp.llama_state_seq_get_size(self._context, sequence.number)), dtype=np.uint8)
+        start = state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        size = int(llama_cpp.llama_state_seq_get_data(self._context, start, len(state), sequence.number))
+        return state[:size]
 
     def _usable(self, sequence: _Sequence, prompt: list[int]) -> int:
         count = common_prefix(sequence.tokens, prompt)
@@ -495,8 +562,10 @@ class Engine:
         for sequence in (target, *order, donor):
             if self._room - len(self._cells) - promised >= need:
                 return True
-            if sequence in idle:
-                self._forget(sequence, shared if sequence is donor else 0)
+            if sequence is donor and sequence in idle:
+                self._forget(sequence, shared)
+            elif sequence in idle:
+                self._rest(sequence)
         return self._room - len(self._cells) - promised >= need or not self._running()
 
     def _forget(self, sequence: _Sequence, keep: int) -> bool:

@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 
 from persona.errors import BusyError, ConfigError, DeadlineError, ModelError, TooLongError
 from persona.llama.encoders import EMBEDDING_MODEL
-from persona.llama.engine import Engine, EngineOptions, Load, Piece, _Writer, common_prefix
+from persona.llama.engine import _IDLE_CELLS, Engine, EngineOptions, Load, Piece, _Writer
+from persona.llama.shelf import Resting, Shelf, common_prefix
 from persona.types import Message, Sampling
 from scripts.random_gguf import CONTROL, vocabulary, write_gguf
 
@@ -312,6 +313,79 @@ async def test_where_what_is_kept_leaves_no_room_a_prompt_is_too_long(start: Sta
         await text(engine, prompt(1, 300))
     assert (await pieces(engine, prompt(1, 150)))[-1].end
     assert (await rest(engine)).waiting == 0
+
+
+# Conversations that rest are put aside
+
+
+async def test_a_conversation_that_was_put_aside_goes_on_from_where_it_was(start: Start):
+    engine, fresh = start(context=4096, aside=4096), start(context=4096)
+    await pieces(engine, prompt(1, 600), greedy(8))
+    for seed in (2, 3, 4):
+        await pieces(engine, prompt(seed, 600), greedy(8))
+    assert (await rest(engine)).aside >= 2 * 600
+    question = [*prompt(1, 600), END, *prompt(9, 9)]
+    decoded, written = await growth(engine, pieces(engine, question, greedy(40)))
+    assert decoded == 10 + written - 1
+    assert await text(engine, question, greedy(40)) == await text(fresh, question, greedy(40))
+
+
+async def test_those_at_work_do_not_read_past_many_cells_of_those_that_rest(start: Start):
+    engine = start(context=8192, aside=8192)
+    for seed in range(8):
+        await pieces(engine, prompt(seed, 600), greedy(2))
+    assert (await rest(engine)).cells <= 600 + 2 + _IDLE_CELLS + 600
+
+
+async def test_what_was_put_aside_shares_the_cells_of_what_is_kept_again(start: Start):
+    engine = start(context=4096, aside=4096)
+    first = [Message("system", "You speak from recorded talks. " * 20)]
+    kept = await engine.keep(first)
+    talks = [engine.vocabulary.prompt([*first, Message("user", f"{i} " * 300)]) for i in range(4)]
+    for tokens in talks:
+        await pieces(engine, tokens, greedy(2))
+    assert engine.load().aside
+    again = [*talks[0], END]
+    decoded, written = await growth(engine, pieces(engine, again, greedy(2)))
+    assert decoded == len(again) - len(talks[0]) + written - 1
+    cells = {c for s in engine._sequences for c in s.cells}
+    assert len(cells) == engine.load().cells <= kept + 2 * (len(talks[0]) - kept + 3) + _IDLE_CELLS
+
+
+async def test_no_more_is_put_aside_than_there_is_room_for(start: Start):
+    engine = start(context=4096, aside=700)
+    for seed in range(6):
+        await pieces(engine, prompt(seed, 600), greedy(2))
+    assert 600 <= (await rest(engine)).aside <= 700
+    none = start(context=4096, aside=0)
+    for seed in range(3):
+        await pieces(none, prompt(seed, 600), greedy(2))
+    assert (await rest(none)).aside == 0
+    decoded, written = await growth(none, pieces(none, [*prompt(0, 600), END], greedy(2)))
+    assert decoded == 1 + written - 1, "it is still in the cache"
+
+
+tokens_of = st.lists(st.integers(0, 2), min_size=1, max_size=6)
+
+
+@given(st.lists(tokens_of, max_size=8), tokens_of, st.integers(0, 12))
+def test_the_shelf_finds_the_longest_beginning_and_holds_no_more_than_its_room(
+    put: list[list[int]], asked: list[int], room: int
+):
+    shelf = Shelf(room)
+    for tokens in put:
+        shelf.put(Resting(tokens, np.zeros(1, dtype=np.uint8)))
+    assert shelf.tokens <= room
+    found, count = shelf.find(asked)
+    assert (found is None) == (shelf.tokens == 0)
+    if found is None:
+        return
+    assert count == common_prefix(found.tokens, asked)
+    before = shelf.tokens
+    shelf.take(found)
+    assert shelf.tokens == before - len(found.tokens)
+    other, less = shelf.find(asked)
+    assert other is None or less <= count
 
 
 # Room
