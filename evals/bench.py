@@ -16,9 +16,10 @@ from persona.corpus import Corpus, load_corpus
 from persona.errors import InputError
 from persona.index import PassageIndex
 from persona.pipeline import Fireside, build
-from persona.types import Citation, Decision, Passage, Question, Reply
+from persona.types import Citation, Decision, Passage, Question, Reply, Turn
 from persona.verification import citation_stands
 
+DIGRESSION = "~digression"  # ends the id of a case that asks after another subject
 TWIN = "~twin"  # ends the id of a case that asks again with the answer gone
 POISONED = "poisoned.txt"
 _SPEAKS = 3  # lines from which a name is one of the panel's
@@ -103,6 +104,26 @@ def twins(cases: Iterable[Case]) -> list[Case]:
         for case in cases
         if case.suite == "answerable" and case.facts and not case.history
     ]
+
+
+def digressions(cases: Sequence[Case]) -> list[Case]:
+    """Each question that the talks don't answer once more, put after an answered one of another section of its split: what
+    was said before must not be told for an answer."""
+    first = [c for c in cases if c.suite == "answerable" and c.facts and c.evidence and not c.history]
+    out: list[Case] = []
+    for number, case in enumerate(c for c in cases if c.unanswerable and not c.history):
+        before = [c for c in first if c.split == case.split and c.section != case.section]
+        if not before:
+            continue
+        other = before[number % len(before)]
+        history = (Turn(role="user", content=other.question), Turn(role="assistant", content=other.evidence[0].snippet))
+        out.append(case.model_copy(update={"id": case.id + DIGRESSION, "suite": "digression", "history": history}))
+    return out
+
+
+def generated(cases: Sequence[Case]) -> list[Case]:
+    """The cases that are made of others."""
+    return [*twins(cases), *digressions(cases)]
 
 
 def holders(case: Case, corpus: Corpus) -> list[str]:

@@ -42,6 +42,7 @@ Suite = Literal[
     "poisoned",
     "carried",
     "twin",
+    "digression",
 ]
 UNANSWERABLE = ("near_miss", "off_topic", "person", "after_the_talks", "false_premise")
 CONDUCT = ("identity", "greeting", "injection", "impersonation", "fabrication", "unsafe")

@@ -18,7 +18,7 @@ from evals import cases as case_files
 from evals import fit as fitting
 from evals import scorecard
 from evals.baselines import BASELINES
-from evals.bench import Bench, twins
+from evals.bench import Bench, generated
 from evals.metrics import Interval
 from evals.opening import LINE, NO_RETRIEVAL, open_line, over
 from evals.run import Figure, figures, intervals, lengths_and_times, measures, pass_all, run, save
@@ -104,7 +104,7 @@ def run_command(
     settings = _with_voice(_settings(ctx), voice, model)
     limit = QUICK if quick else limit
     loaded = case_files.load_cases(cases)
-    chosen = case_files.suites_of(loaded, split=split, suites=suites or (), limit=limit, generated=twins(loaded))
+    chosen = case_files.suites_of(loaded, split=split, suites=suites or (), limit=limit, generated=generated(loaded))
     fireside = open_line(settings, threshold)
     main = LINE if retrieval else NO_RETRIEVAL
     systems = [main, *(BASELINES if baselines else ())]
@@ -458,7 +458,7 @@ def cases_command(
     settings = _settings(ctx)
     card = load_card(settings.persona)
     loaded = case_files.load_cases(cases)
-    made = twins(loaded)
+    made = generated(loaded)
     table = Table("suite", *case_files.SPLITS)
     for suite in dict.fromkeys(c.suite for c in (*loaded, *made)):
         counts = [sum(c.suite == suite and c.split == split for c in (*loaded, *made)) for split in case_files.SPLITS]
@@ -467,7 +467,7 @@ def cases_command(
     problems = case_files.lint(loaded, load_corpus(card.catalog, card.aliases), cases)
     for problem in problems:
         err.print(problem)
-    out.print(f"{len(loaded)} cases, {len(made)} generated twins, {len(problems)} problems")
+    out.print(f"{len(loaded)} cases, {len(made)} generated ones, {len(problems)} problems")
     if problems:
         raise typer.Exit(1)
 

@@ -80,6 +80,7 @@ def figures(results: Sequence[Result]) -> list[Figure]:
         share("false answers, all unanswerables", nothing, _answered),
         share("false answers, near-misses", [r for r in nothing if r.case.suite == "near_miss"], _answered),
         share("twins: answer gone, no answer given", suite("twin"), _right),
+        share("unanswerable, after another subject: false answers", suite("digression"), _answered),
         share("false premise: corrected or refused", suite("false_premise"), _right),
         share("ambiguous: asked back", suite("ambiguous"), _right),
         share("after asking back: right", suite("clarified"), _right),

@@ -21,7 +21,7 @@ from inspect_ai.model import ModelOutput
 from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, Value, metric, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
-from evals.bench import Bench, came_out, twins
+from evals.bench import Bench, came_out, generated
 from evals.cases import FOLDER, Case, load_cases, suites_of
 from evals.opening import bench_of
 from persona.settings import Settings, load_settings
@@ -50,7 +50,7 @@ def reliability(
     bench = opened(system, threshold, persona, data_dir, folder)
     names = [s for s in suites.split(",") if s]
     loaded = load_cases(folder)
-    chosen = suites_of(loaded, split=split, suites=names, limit=limit, generated=twins(loaded))
+    chosen = suites_of(loaded, split=split, suites=names, limit=limit, generated=generated(loaded))
     return the_task(bench, chosen, system)
 
 

@@ -89,6 +89,7 @@ _EXPLETIVE = re.compile(
     r"\b(?:is|was|isn't|would|does|did|make|makes|made) it (?:\w+ )?(?:true|possible|fair|correct|right|clear|obvious|ok|okay|safe"
     r"|easy|hard|difficult|important|necessary|enough|better|worth|feel|sense|mean|seem|matter|about|the case|that|only|just|really)\b"
     r"|\bit (?:is|was|'s) (?:true|possible|clear|said)\b|\bit (?:take|takes|took|cost|costs|require|requires)\b.{0,200}\bto\b"
+    r"|\b(?:is|was|will|would) it (?:\w+ ){1,2}(?:to|that|if|when|or)\b"
     r"|\bwhat (?:was|is) it like (?:to|for|when)\b|\b(?:what time|whose \w+) (?:is|was) it\b"
     r"|\b(?:take|takes|took) it for granted\b|\b(?:put|make|made|get|got) it\b",
     re.I,
@@ -157,8 +158,7 @@ class Analyser:
         follow = bool(asked) and (
             dangling
             or back is not None
-            or points_back(text)
-            or bool(_PRONOUN.search(text))
+            or (points_back(text) and not _has_antecedent(text))
             or (bool(_LEAD_IN.match(text)) and short)
         )
         before = self._spelled(clean(self._repair(asked))) if follow else ""
@@ -174,7 +174,9 @@ class Analyser:
         context = [
             t for t in unique(terms(self._own.sub(" ", before))) if t not in own_terms and t not in self._own_stems
         ]
-        expanded = self._expand(f"{before} {text}".strip())
+        # What was asked before is answered already: only its topic is taken over where this turn asks for something itself.
+        topic = _topic_of(before) if back is None and own_terms else before
+        expanded = self._expand(f"{topic} {text}".strip())
         return Analysis(
             text=text,
             dense=self._topic(expanded),
@@ -238,6 +240,12 @@ def _has_antecedent(text: str) -> bool:
     first = min((m for m in (_PRONOUN.search(plain), _POINTER.search(plain)) if m), key=lambda m: m.start())
     before = [w for w in words(plain[: first.start()]) if w not in STOPWORDS]
     return len(before) >= (1 if first[0].lower() in ("its", "their") else 2)
+
+
+def _topic_of(asked: str) -> str:
+    """The words of a question that say what it is about, in their order, as a heading: "GPT-4, vision:"."""
+    content = [w.strip(".,;:!?\"“”()") for w in asked.split() if any(part not in STOPWORDS for part in words(w))]
+    return f"{' '.join(unique(w for w in content if w))}:" if content else ""
 
 
 def _last_asked(history: Sequence[Turn]) -> str:

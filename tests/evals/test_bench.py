@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evals.bench import Bench, holders, twins, with_document
+from evals.bench import Bench, digressions, holders, twins, with_document
 from evals.cases import FOLDER
 from evals.opening import NO_RETRIEVAL, over
 from persona.errors import InputError
@@ -40,6 +40,19 @@ def test_a_twin_asks_again_with_every_passage_gone_that_holds_the_answer(firesid
 def test_questions_with_a_history_have_no_twin() -> None:
     followed = case("x-1", "answerable", facts=[["4"]], history=[{"role": "user", "content": "four?"}])
     assert twins([followed]) == []
+
+
+def test_a_digression_asks_what_is_unanswerable_after_an_answered_question_of_another_section() -> None:
+    here = YEAR.model_copy(update={"section": "alexnet"})
+    near = case("x-2", "near_miss", question="How many cards did they buy?").model_copy(update={"section": "gpus"})
+    same = case("x-3", "near_miss", question="In which month?").model_copy(update={"section": "alexnet"})
+    (made,) = digressions([here, near, same])
+    assert (made.suite, made.question, made.decisions) == ("digression", near.question, near.decisions)
+    assert [(t.role, t.content) for t in made.history] == [
+        ("user", YEAR.question),
+        ("assistant", "- Now, the year AlexNet was 2012."),
+    ]
+    assert not made.unanswerable, "it counts in its own figure alone"
 
 
 def test_without_retrieval_nothing_is_claimed(fireside: Fireside) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from evals import store
-from evals.bench import Bench, twins
+from evals.bench import Bench, generated
 from evals.cases import load_cases, suites_of
 from evals.scorecard import (
     ABLATION,
@@ -48,7 +48,7 @@ def test_the_readme_shows_the_scores(scores: dict[str, Any]) -> None:
 def test_the_scores_are_those_of_today(scores: dict[str, Any], fireside: Fireside) -> None:
     loaded = load_cases()
     made = scores["run"]
-    chosen = suites_of(loaded, split=made["split"], suites=made["suites"], generated=twins(loaded))
+    chosen = suites_of(loaded, split=made["split"], suites=made["suites"], generated=generated(loaded))
     bench = Bench(fireside)
     today = store.describe(
         bench,

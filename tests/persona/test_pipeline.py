@@ -187,6 +187,26 @@ def test_only_what_the_user_asked_is_taken_from_the_history(fireside: Fireside) 
     assert reply.reason is Reason.UNRESOLVED
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "How many GTX 580 cards did they buy?",  # it says itself who "they" are
+        "and how much does it cost to rent a boat in Venice?",
+        "Is it legal to carry pepper spray in Germany?",
+    ],
+)
+def test_what_was_asked_before_is_not_answered_again(fireside: Fireside, text: str) -> None:
+    before = "What is the biggest obstacle for neural networks being useful?"
+    assert ask(fireside, before).decision is Decision.ANSWER
+    assert ask(fireside, text, before).decision is not Decision.ANSWER
+
+
+async def test_of_the_question_before_only_its_topic_is_searched_with_what_is_asked_now(fireside: Fireside) -> None:
+    history = (Turn(role="user", content="What is GPT-2?"), Turn(role="assistant", content="A transformer model."))
+    answered = await fireside.explain(Question(text="and how many parameters does it have?", history=history))
+    assert answered.trace.standalone == "GPT-2: and how many parameters does it have?"
+
+
 def test_a_question_that_stands_alone_is_not_bent_by_the_history(fireside: Fireside) -> None:
     text = "Who said that a billion seconds is 30 years?"
     assert ask(fireside, text, "How do I bake bread?").citations == ask(fireside, text).citations
