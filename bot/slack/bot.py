@@ -70,14 +70,14 @@ class SlackBot:
     # Events
 
     async def note(
-        self, event: Event, body: Event, context: dict[str, Any], next: Callable[[], Awaitable[None]]
-    ) -> None:  # noqa: A002 (Bolt's name for it)
+        self, event: Event, body: Event, context: dict[str, Any], next_: Callable[[], Awaitable[None]]
+    ) -> None:
         """Notes what is said to the bot before the library acknowledges it: Slack doesn't tell what was acknowledged again,
         should this process be killed. The same message comes as a mention and as a message, and again where Slack missed
         our acknowledgement: the first of them is taken on."""
         if self._is_said(event) and self._is_new(event, body):
             context[NOTING] = await self.desk.note(_id(event), f"{event['channel']}:{_root(event)}")
-        await next()
+        await next_()
 
     async def on_message(self, event: Event, body: Event, context: dict[str, Any]) -> None:
         """Somebody writes where the bot is."""

@@ -51,9 +51,14 @@ class Outlet(Protocol):
         ...
 
 
-async def persist(call: Callable[[], Awaitable[T]], done: Callable[[], Awaitable[T | None]] | None = None) -> T:
-    """What a call to Slack gives, tried again while Slack has too much to do or the connection breaks. `done` looks whether
-    a call whose answer was lost did its work."""
+async def persist(
+    call: Callable[[], Awaitable[T]],
+    done: Callable[[], Awaitable[T | None]] | None = None,
+    *,
+    reach: bool = True,
+) -> T:
+    """What a call to Slack gives, tried again while Slack has too much to do or (unless not `reach`) the connection breaks.
+    `done` looks whether a call whose answer was lost did its work."""
     wait = 1.0
     for _ in range(TRIES - 1):
         try:
@@ -63,7 +68,8 @@ async def persist(call: Callable[[], Awaitable[T]], done: Callable[[], Awaitable
                 raise
             wait = _retry_after(cast("Any", exc).response.headers, wait)
         except UNREACHED:
-            pass
+            if not reach:
+                raise
         await asyncio.sleep(min(wait, LONGEST_WAIT))
         wait *= 2
         with contextlib.suppress(*FAILURES):

@@ -107,7 +107,7 @@ def client_of(settings: Settings, token: str) -> Client:
 async def who(client: Client) -> Identity:
     """Who the token makes the bot; ConfigError for a wrong token, FiresideError where Slack can't be reached."""
     try:
-        found = await client.auth_test()
+        found = await persist(client.auth_test, reach=False)
     except FAILURES as exc:
         raise _no_start(exc, client, BAD_BOT_TOKEN) from None
     return Identity(str(found["user_id"]), str(found["team_id"]), str(found.get("team") or found["team_id"]))
@@ -116,7 +116,7 @@ async def who(client: Client) -> Identity:
 async def check_socket(client: Client, app_token: str) -> None:
     """Asks for a connection, as the library will: it would try a wrong token again for ever. ConfigError, FiresideError."""
     try:
-        await client.apps_connections_open(app_token=app_token)
+        await persist(partial(client.apps_connections_open, app_token=app_token), reach=False)
     except FAILURES as exc:
         if error_of(exc) == "missing_scope":
             raise ConfigError(

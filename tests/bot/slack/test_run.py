@@ -47,6 +47,15 @@ async def started(fake: FakeSlack, **environment: str) -> Result:
     return await asyncio.to_thread(CliRunner().invoke, app, ["slack"], env=given, obj=Start(opener=_never))
 
 
+async def test_it_starts_although_slack_has_too_much_to_do(fake: FakeSlack):
+    for method in ("auth.test", "apps.connections.open"):
+        fake.fail(method, times=2, status=429, retry_after=0.02)
+    client = client_of(Settings(slack_api_url=fake.api_url), fake.bot_token)
+    assert (await run.who(client)).user == fake.bot.id
+    await run.check_socket(client, fake.app_token)
+    assert len(fake.called("auth.test")) == len(fake.called("apps.connections.open")) == 3
+
+
 @pytest.mark.parametrize(
     ("environment", "says"),
     [
@@ -78,7 +87,7 @@ async def test_a_revoked_token_is_a_wrong_one(fake: FakeSlack):
 
 async def test_a_slack_that_is_not_there_or_ill_is_one_sentence():
     async with FakeSlack() as fake:
-        fake.fail("auth.test", status=503)
+        fake.fail("auth.test", times=4, status=503, retry_after=0.02)
         assert f"Can't reach Slack at {fake.api_url}: 503." in (await started(fake)).stderr
         await fake.stop()
         gone = await started(fake)
