@@ -244,7 +244,7 @@ def _has_antecedent(text: str) -> bool:
 
 def _topic_of(asked: str) -> str:
     """The words of a question that say what it is about, in their order, as a heading: "GPT-4, vision:"."""
-    content = [w.strip(".,;:!?\"“”()") for w in asked.split() if any(part not in STOPWORDS for part in words(w))]
+    content = [w.strip('.,;:!?"“”()') for w in asked.split() if any(part not in STOPWORDS for part in words(w))]
     return f"{' '.join(unique(w for w in content if w))}:" if content else ""
 
 
