@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 from evals.cases import FOLDER, Case
@@ -110,9 +111,14 @@ def digressions(cases: Sequence[Case]) -> list[Case]:
     """Each question that the talks don't answer once more, put after an answered one of another section of its split: what
     was said before must not be told for an answer."""
     first = [c for c in cases if c.suite == "answerable" and c.facts and c.evidence and not c.history]
+
+    @cache
+    def elsewhere(split: str | None, section: str | None) -> list[Case]:
+        return [c for c in first if c.split == split and c.section != section]
+
     out: list[Case] = []
     for number, case in enumerate(c for c in cases if c.unanswerable and not c.history):
-        before = [c for c in first if c.split == case.split and c.section != case.section]
+        before = elsewhere(case.split, case.section)
         if not before:
             continue
         other = before[number % len(before)]

@@ -493,10 +493,12 @@ class Engine:
     def _fetch(self, prompt: list[int]) -> None:
         """Brings a conversation back that was put aside, if a prompt goes on from it and there is room for it."""
         resting, count = self._shelf.find(prompt)
+        if resting is None:
+            return
         have = max(self._sequences, key=lambda s: common_prefix(s.tokens, prompt))
         shared = common_prefix(have.tokens, prompt)
         empty = next((s for s in self._sequences if s.request is None and not s.kept and not s.tokens), None)
-        if resting is None or empty is None or count < shared + _WORTH_WAITING:
+        if empty is None or count < shared + _WORTH_WAITING:
             return
         if not self._make_room(len(resting.tokens), empty, empty, 0):
             return
@@ -507,7 +509,7 @@ class Engine:
         self._shelf.take(resting)
         # What others have of it in the cache is shared with them again.
         shared = common_prefix(have.tokens, resting.tokens)
-        if shared and have.tokens and llama_cpp.llama_memory_seq_rm(self._memory, empty.number, 0, shared):
+        if shared and llama_cpp.llama_memory_seq_rm(self._memory, empty.number, 0, shared):
             llama_cpp.llama_memory_seq_cp(self._memory, have.number, empty.number, 0, shared)
         else:
             shared = 0
@@ -520,7 +522,6 @@ class Engine:
         """Takes conversations that rest out of the cache, the oldest first, until few of their cells are left there."""
         if not self._rolls_back:
             return
-        room = self._shelf.room
         resting = sorted(
             (s for s in self._sequences if s.request is None and not s.kept and s.tokens), key=lambda s: s.used
         )
@@ -529,7 +530,7 @@ class Engine:
         for sequence in resting:
             if cells <= _IDLE_CELLS:
                 return
-            if len(sequence.tokens) > room:
+            if len(sequence.tokens) > self._shelf.room:
                 continue
             cells -= sum(self._cells[c] == 1 for c in sequence.cells)
             self._rest(sequence)
