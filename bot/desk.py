@@ -30,6 +30,7 @@ QUOTES = 10
 PACE = 1.0  # seconds between two sights of a reply that is being made
 FINISH = 5.0  # seconds that what is in flight may take once the bot is to stop
 HAND_BACK = 2.5  # seconds from then on in which the others are told; with the end of all else that stays below ten
+CLOSING = 1.0  # seconds that the store has for its last notes
 NOTED = 0.3  # seconds that the store has before an acknowledgement goes out: a second is all that there is for it
 LATELY = 24 * 3600.0  # seconds
 
@@ -187,6 +188,7 @@ class Desk:
         self._working = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        self._notes: set[asyncio.Task[bool]] = set()
 
     def unseen(self, event: str) -> bool:
         """Whether this process sees an event for the first time."""
@@ -262,8 +264,16 @@ class Desk:
     async def note(self, event: str, channel: str) -> asyncio.Task[bool]:
         """Notes an event: `first_sight`, which is done when this returns, unless the store is slow."""
         noting = asyncio.create_task(self.first_sight(event, channel))
+        self._notes.add(noting)
+        noting.add_done_callback(self._notes.discard)
         await asyncio.wait({noting}, timeout=NOTED)
         return noting
+
+    async def noted(self, seconds: float = CLOSING) -> None:
+        """Waits for notes that the store still writes: to be called once nothing more comes in, before the store is closed.
+        What was acknowledged at the last moment would be lost without its note."""
+        if self._notes:
+            await asyncio.wait(set(self._notes), timeout=seconds)
 
     async def done(self, event: str) -> None:
         """Notes that an event is answered."""

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import sys
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,9 @@ log = logging.getLogger("fireside")
 T = TypeVar("T")
 PURGE = 24 * 3600.0  # seconds
 CLOSE = 1.0  # seconds that a connection has to say goodbye
+SWITCH = (
+    0.0005  # seconds between threads' turns: beside one that computes, a note in the store takes 14 ms, with 5 ms 126
+)
 
 
 class Parts(NamedTuple):
@@ -55,6 +59,8 @@ async def running(parts: Parts) -> AsyncGenerator[Running]:
     loop = asyncio.get_running_loop()
     metrics, health = Metrics(), Health()
     async with contextlib.AsyncExitStack() as stack:
+        stack.callback(sys.setswitchinterval, sys.getswitchinterval())
+        sys.setswitchinterval(SWITCH)
         await stack.enter_async_context(monitored(settings, metrics, health))
         fireside = await _beside(parts.open_persona)
         # Not before: while an index is built Ctrl-C ends the process at once; what was embedded is kept.

@@ -48,6 +48,7 @@ OWN = (
     "other_bots",
 )  # what a channel may set for itself; who may ask is its place's
 _PATIENCE = 5.0  # seconds to wait for another process's write
+_ALONE = "fireside_alone"  # of a connection's options: one statement, without a transaction around it
 
 Ids = tuple[str, ...]
 Sound = Annotated[str, BeforeValidator(sound)]  # half a surrogate pair can't be stored
@@ -161,6 +162,7 @@ class Store:
 
     def __init__(self, engine: AsyncEngine, where: str) -> None:
         self._engine = engine
+        self._at_once = engine.execution_options(**{_ALONE: True})
         self.where = where
 
     @classmethod
@@ -196,7 +198,7 @@ class Store:
 
     async def answered(self, platform: str, event: str) -> None:
         """Notes that all is done about an event."""
-        async with self._begin() as connection:
+        async with self._alone() as connection:
             await connection.execute(
                 update(_seen).where(_seen.c.platform == platform, _seen.c.event == event).values(answered=True)
             )
@@ -204,19 +206,19 @@ class Store:
     async def unanswered(self, platform: str) -> list[Seen]:
         """Events that were seen but not done with, oldest first: what a process that was killed left behind."""
         wanted = select(_seen.c.event, _seen.c.channel).where(_seen.c.platform == platform, ~_seen.c.answered)
-        async with self._begin() as connection:
+        async with self._alone() as connection:
             return [Seen(*row) for row in await connection.execute(wanted.order_by(_seen.c.at))]
 
     async def channels(self, platform: str, since: datetime) -> list[str]:
         """The channels of events that were seen since a time, that of the newest first."""
         wanted = select(_seen.c.channel).where(_seen.c.platform == platform, _seen.c.at >= since.timestamp())
-        async with self._begin() as connection:
+        async with self._alone() as connection:
             found = (await connection.execute(wanted.order_by(_seen.c.at.desc()))).scalars()
             return list(dict.fromkeys(map(str, found)))
 
     async def place(self, platform: str, place: str, channel: str | None = None) -> PlaceSettings:
         """The settings that hold in a place, or in a channel of it: what the channel sets itself goes first."""
-        async with self._begin() as connection:
+        async with self._alone() as connection:
             return self._settings(await self._layers(connection, platform, place, channel))
 
     async def save_place(self, platform: str, place: str, channel: str | None, settings: PlaceSettings) -> None:
@@ -260,7 +262,7 @@ class Store:
             wanted = wanted.where(_feedback.c.platform == of[0], _feedback.c.user == of[1])
         if since is not None:
             wanted = wanted.where(_feedback.c.created >= since.timestamp())
-        async with self._begin() as connection:
+        async with self._alone() as connection:
             rows = [dict(row) for row in (await connection.execute(wanted)).mappings()]
         for row in rows:
             row["created"] = datetime.fromtimestamp(row["created"], UTC)
@@ -277,7 +279,7 @@ class Store:
     async def opted_out(self, platform: str, user: str) -> bool:
         """Whether nothing of a user may be kept."""
         wanted = select(_opted_out.c.user).where(_opted_out.c.platform == platform, _opted_out.c.user == user)
-        async with self._begin() as connection:
+        async with self._alone() as connection:
             return (await connection.execute(wanted)).first() is not None
 
     async def first_contact(self, platform: str, channel: str) -> bool:
@@ -297,6 +299,11 @@ class Store:
 
     def _begin(self) -> AbstractAsyncContextManager[AsyncConnection]:
         return self._failing(self._engine.begin())
+
+    def _alone(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """For one statement: in SQLite that is a transaction of its own, which spares the beginning and the end of one. Each
+        is a turn of the library's thread, and those take long beside a thread that computes."""
+        return self._failing(self._at_once.begin())
 
     @asynccontextmanager
     async def _failing(self, opened: AbstractAsyncContextManager[AsyncConnection]) -> AsyncGenerator[AsyncConnection]:
@@ -322,14 +329,16 @@ class Store:
 
     async def _insert(self, table: Table, **row: Any) -> bool:
         """Whether the row was not there yet."""
+        if self._engine.dialect.name == "sqlite":
+            async with self._alone() as connection:
+                return (await connection.execute(insert(table).prefix_with("OR IGNORE").values(row))).rowcount == 1
         there = select(*table.primary_key).where(*(column == row[column.name] for column in table.primary_key))
         async with self._begin() as connection:
-            # Looked for first: a failed insert leaves a cursor, and its end waits, on the event loop, for SQLite's mutex.
             if (await connection.execute(there)).first() is not None:
                 return False
             try:
                 await connection.execute(insert(table).values(row))
-            except IntegrityError:
+            except IntegrityError:  # somebody else's came between
                 return False
         return True
 
@@ -439,7 +448,8 @@ def _ready(connection: Any, _record: object) -> None:
 
 def _begin_immediate(connection: Connection) -> None:
     # A transaction that reads first and then finds another process writing fails at once, whatever the timeout.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    if not connection.get_execution_options().get(_ALONE):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _now() -> float:

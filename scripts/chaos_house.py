@@ -31,10 +31,12 @@ BROKEN_LINES = tuple(text.partition("{")[0] for text in (LEAVING, CUT_SHORT)) + 
 
 
 class Seen(NamedTuple):
-    """A message of the bot's about a question; `whole` ones have buttons, as only a reply that is done has."""
+    """A message of the bot's about a question; `whole` ones have buttons, as only a reply that is done has. `unconfirmed`
+    ones only the asker sees, and the bot's request failed after it had made them: no look of the bot's can find them."""
 
     text: str
     whole: bool
+    unconfirmed: bool = False
 
 
 class Asked:
@@ -61,7 +63,12 @@ class Asked:
     @property
     def twice(self) -> bool:
         """Whether it was answered more than once."""
-        return sum(one.whole for one in self._seen()) > 1
+        return sum(one.whole and not one.unconfirmed for one in self._seen()) > 1
+
+    @property
+    def again(self) -> bool:
+        """Whether it was answered again only because nobody could know that it had been."""
+        return not self.twice and sum(one.whole for one in self._seen()) > 1
 
 
 class House(Protocol):
@@ -506,4 +513,4 @@ def _in_thread(asked: SlackMessage, fake: FakeSlack) -> list[Seen]:
 
 def _for_one(person: Person, room: SlackChannel) -> list[Seen]:
     seen = (m for m in room.ephemerals if m.only_for is person.user and not m.deleted)
-    return [Seen(m.text, any(b["type"] == "actions" for b in m.blocks)) for m in seen]
+    return [Seen(m.text, any(b["type"] == "actions" for b in m.blocks), m.unconfirmed) for m in seen]

@@ -91,6 +91,7 @@ async def keep_running(make: Callable[[bool], FiresideClient], token: str, stop:
         try:
             task = asyncio.create_task(client.start(token))
             await until(stop, task, client.desk.drain, lambda client=client: _quietly(client.close))
+            await client.desk.noted()
         except discord.PrivilegedIntentsRequired:
             if not content:
                 raise FiresideError(

@@ -227,31 +227,36 @@ class SlackBot:
             with self.desk.work():
                 try:
                     if event.startswith(commands.CALLBACK):
-                        url = event.removeprefix(commands.CALLBACK)
-                        await ToPerson(self.client, url, channel=channel, user=root).say(CUT_SHORT)
+                        outlet = ToPerson(
+                            self.client, event.removeprefix(commands.CALLBACK), channel=channel, user=root
+                        )
+                        await outlet.say(CUT_SHORT)
+                        settled = not outlet.owed
                     else:
-                        await self._take_up_one(channel, root, event.rpartition(":")[2])
-                    await self.desk.done(event)
+                        settled = await self._take_up_one(channel, root, event.rpartition(":")[2])
+                    if settled:
+                        await self.desk.done(event)
                 except FAILURES as exc:
                     log.warning(told(exc, channel))
                 except Exception as exc:
                     note_mistake(log, exc)
 
-    async def _take_up_one(self, channel: str, root: str, ts: str) -> None:
+    async def _take_up_one(self, channel: str, root: str, ts: str) -> bool:
+        """Whether nothing is left to do about it."""
         if time.time() - float(ts) > TOO_OLD:
-            return
+            return True
         found = await self._thread(channel, root or ts)
         asked = next((m for m in found if m.get("ts") == ts), None)
         if asked is None:
-            return
+            return True
         later = (m for m in found if str(m.get("ts")) > ts and m.get("user") == self.me)
         ours = [(m, reading.blocks_of(m)) for m in later]
         noted = next((found for found in ours if rendering.mark_of(found[1])[0] == ts), None)
         if noted is not None and rendering.is_whole(noted[1]):
-            return
+            return True
         # A stream notes nothing until its end: one that stands there without a note is what was left of it.
         left = noted or next((found for found in ours if not any(rendering.mark_of(found[1]))), None)
-        await self._answer({**asked, "channel": channel}, str(left[0]["ts"]) if left else None)
+        return await self._answer({**asked, "channel": channel}, str(left[0]["ts"]) if left else None)
 
     def _is_said(self, event: Event) -> bool:
         """Whether a message is said to the bot: it names it, or nobody else is there."""
@@ -278,9 +283,7 @@ class SlackBot:
         """Answers what is said to the bot, if it may, and no other process does."""
         with self.desk.work():
             try:
-                if await noting:
-                    if await self._concerns(event, said=True):
-                        await self._answer(event)
+                if await noting and (not await self._concerns(event, said=True) or await self._answer(event)):
                     await self.desk.done(_id(event))
             except Exception as exc:
                 note_mistake(log, exc)
@@ -290,8 +293,11 @@ class SlackBot:
         with self.desk.work():
             try:
                 place = f"{event['channel']}:{_root(event)}"
-                if await self._concerns(event, said=False) and await self.desk.first_sight(_id(event), place):
-                    await self._answer(event)
+                if (
+                    await self._concerns(event, said=False)
+                    and await self.desk.first_sight(_id(event), place)
+                    and await self._answer(event)
+                ):
                     await self.desk.done(_id(event))
             except Exception as exc:
                 note_mistake(log, exc)
@@ -319,15 +325,16 @@ class SlackBot:
             settings = settings.model_copy(update={"allowed_channels": (), "blocked_channels": ()})
         return self.desk.refusal(settings, user, [channel])
 
-    async def _answer(self, event: Event, shown: str | None = None) -> None:
-        """Answers a message; `shown` is what stands there already of an answer to it."""
+    async def _answer(self, event: Event, shown: str | None = None) -> bool:
+        """Answers a message; `shown` is what stands there already of an answer to it. False where Slack didn't take the
+        answer, and may later: then it is left to the next process."""
         channel, ts = str(event["channel"]), str(event["ts"])
         outlet = self._outlet(event, shown)
         pending = self._pending[f"{channel}:{ts}"] = Pending(event, str(event.get("text", "")))
         try:
             if self.desk.leaving:
                 await outlet.finish(rendering.plain(LEAVING))
-                return
+                return not outlet.owed
             await outlet.begin()
             ready = await self.desk.answer_as_it_stands(
                 pending, lambda: self._question(pending), self._asker_of(event), outlet.show
@@ -346,6 +353,7 @@ class SlackBot:
             await outlet.finish(rendering.plain(BROKEN))
         finally:
             del self._pending[f"{channel}:{ts}"]
+        return not outlet.owed
 
     async def _question(self, pending: Pending[Event]) -> Question:
         event = pending.event

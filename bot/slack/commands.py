@@ -38,14 +38,15 @@ def listen(bot: SlackBot) -> None:
         event, where = f"{CALLBACK}{command.get('response_url', '')}", f"{command['channel_id']}:{command['user_id']}"
         with bot.desk.work():
             await bot.desk.acknowledge(event, where, ack)
-            await run(bot, command)
-            await bot.desk.done(event)
+            if await run(bot, command):
+                await bot.desk.done(event)
 
     bot.listeners.command(COMMAND)(on_command)
 
 
-async def run(bot: SlackBot, command: Event) -> None:
-    """Does what a command says; a mistake is told in a sentence."""
+async def run(bot: SlackBot, command: Event) -> bool:
+    """Does what a command says; a mistake is told in a sentence. False where Slack took no answer, and may later: the next
+    process tells the person."""
     asker = bot.asker(str(command["user_id"]), str(command["channel_id"]))
     outlet = ToPerson(bot.client, str(command.get("response_url", "")), channel=asker.channel, user=asker.user)
     word, rest = [*(await bot.text_of(str(command.get("text", "")))).split(maxsplit=1), "", ""][:2]
@@ -55,6 +56,7 @@ async def run(bot: SlackBot, command: Event) -> None:
             await _do(bot, word, rest.strip(), asker, outlet, command)
     except Exception as exc:
         await outlet.say(sentence(exc, asker.channel))
+    return not outlet.owed
 
 
 def sentence(exc: Exception, channel: str) -> str:

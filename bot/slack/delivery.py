@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import aiohttp
 from slack_sdk.errors import SlackApiError, SlackClientError
@@ -22,6 +22,8 @@ log = logging.getLogger("fireside.slack")
 T = TypeVar("T")
 Client = Any  # slack_sdk's AsyncWebClient, whose types are partly unknown
 TRIES = 4
+URL_TRIES = 3  # that a response URL has: there is another way
+PATIENT = 8  # tries that a reply has: a minute and a half where Slack names no time
 LONGEST_WAIT = 30.0  # seconds that a refused request is waited for
 STREAM_PIECE = 5_000  # characters, which making them neutral may double, of the 12,000 that one call may append
 USES = 5  # of a response URL
@@ -32,6 +34,14 @@ _PASSING = ("ratelimited", "internal_error", "service_unavailable", "fatal_error
 # What Slack answers where a stream is no more.
 _NO_STREAM = ("message_not_in_streaming_state", "message_not_owned_by_app")
 _SKEW = 60.0  # seconds that Slack's clock may differ from ours
+
+
+class _Refusal(NamedTuple):
+    """What a response URL answered, as the library has it of other calls."""
+
+    status_code: int
+    headers: Mapping[str, str]
+    data: dict[str, Any]
 
 
 class Outlet(Protocol):
@@ -56,26 +66,46 @@ async def persist(
     done: Callable[[], Awaitable[T | None]] | None = None,
     *,
     reach: bool = True,
+    tries: int = TRIES,
+    lost: bool = False,
 ) -> T:
     """What a call to Slack gives, tried again while Slack has too much to do or (unless not `reach`) the connection breaks.
-    `done` looks whether a call whose answer was lost did its work."""
+    `done` looks whether a call whose answer was lost (`lost`: one before this) did its work; as long as it can't look,
+    nothing is done again, but for the last time: what comes twice is better than what never comes."""
     wait = 1.0
-    for _ in range(TRIES - 1):
+    for left in reversed(range(tries)):
         try:
+            if lost and done is not None and (there := await _looked(done, last=not left)) is not None:
+                return there
+            lost = False
             return await call()
         except SlackApiError as exc:
-            if not _may_pass(exc):
+            if not left or not _may_pass(exc):
                 raise
+            # A 429 did nothing; a look that fails leaves open what was open.
+            lost = lost or cast("Any", exc).response.status_code != 429
             wait = _retry_after(cast("Any", exc).response.headers, wait)
         except UNREACHED:
-            if not reach:
+            if not left or not reach:
                 raise
+            lost = True
         await asyncio.sleep(min(wait, LONGEST_WAIT))
         wait *= 2
-        with contextlib.suppress(*FAILURES):
-            if done is not None and (there := await done()) is not None:
-                return there
-    return await call()
+    raise AssertionError("no tries")
+
+
+async def _looked(done: Callable[[], Awaitable[T | None]], *, last: bool) -> T | None:
+    """What `done` finds; None where it may not look, or there is no time left to."""
+    try:
+        return await done()
+    except SlackApiError as exc:
+        if last or not _may_pass(exc):
+            return None
+        raise
+    except UNREACHED:
+        if last:
+            return None
+        raise
 
 
 def answer_of(exc: Exception) -> dict[str, Any]:
@@ -163,6 +193,7 @@ class InThread:
         self._streamed = ""
         self._status = False
         self.written = ""  # all that was shown of a text in the making
+        self.owed = False  # the reply could not be posted, for a reason that passes
 
     async def begin(self) -> None:
         """Shows at once that it looks."""
@@ -183,9 +214,12 @@ class InThread:
         """See Outlet."""
         try:
             await self._end_stream()
-            return await self._put(rendered)
+            posted = await self._put(rendered, PATIENT)
+            self.owed = False
+            return posted
         except FAILURES as exc:
             log.warning(told(exc, self._channel))
+            self.owed = _may_pass(exc)
             return None
         finally:
             if self._status:
@@ -258,20 +292,20 @@ class InThread:
             with contextlib.suppress(*FAILURES):  # it may have expired, or been stopped by the person
                 await self._client.chat_stopStream(channel=self._channel, ts=self._shown)
 
-    async def _put(self, rendered: Rendered) -> str | None:
+    async def _put(self, rendered: Rendered, tries: int = TRIES) -> str | None:
         given: dict[str, Any] = {"channel": self._channel, "text": rendered.text}
         given["blocks"] = marked(rendered, self._asked, self._user)
-        if self._shown is not None and await self._replaced(self._shown, given):
+        if self._shown is not None and await self._replaced(self._shown, given, tries):
             return self._shown
         # Without `client_msg_id` in the published API, a post whose answer was lost is looked for before the next try.
-        self._shown = await persist(lambda: self._post(given), lambda: self._posted(rendered.text))
+        self._shown = await persist(lambda: self._post(given), lambda: self._posted(rendered.text), tries=tries)
         return self._shown
 
-    async def _replaced(self, shown: str, given: Mapping[str, Any]) -> bool:
+    async def _replaced(self, shown: str, given: Mapping[str, Any], tries: int) -> bool:
         """Whether what stands there gave way to something else."""
         for _ in range(2):
             try:
-                await persist(lambda: self._client.chat_update(ts=shown, **given))
+                await persist(lambda: self._client.chat_update(ts=shown, **given), tries=tries)
                 return True
             except SlackApiError as exc:
                 error = error_of(exc)
@@ -323,6 +357,8 @@ class ToPerson:
         self._left = USES
         self._begun = f"{time.time() - _SKEW:.6f}"
         self._key = f"{user}-{time.time_ns()}"  # what its message is known by
+        self.owed = False  # see InThread
+        self._lost = False  # whether the URL may have done its work without saying so
 
     async def show(self, update: Update) -> None:
         """See Outlet. Spares the uses of the URL for the end."""
@@ -341,6 +377,7 @@ class ToPerson:
     async def finish(self, rendered: Rendered, *, private: bool | None = None) -> str | None:
         """See Outlet."""
         private = self.private if private is None else private
+        self.owed = False
         if not await self._send(rendered, private=private):
             return await self._instead(rendered, private=private)
         return None
@@ -354,35 +391,36 @@ class ToPerson:
             "response_type": "ephemeral" if private else "in_channel",
             "replace_original": self._replace,
         }
-        wait = 1.0
-        for last in (False, False, True):
-            try:
-                answer = await webhook.send_dict(given)
-            except UNREACHED:
-                answer = None
-            if answer is not None and answer.status_code == 200:
-                self._replace = False
-                return True
-            if answer is not None and answer.status_code != 429 and answer.status_code < 500:
-                break
-            if not last:
-                await asyncio.sleep(min(_retry_after(answer.headers if answer is not None else {}, wait), LONGEST_WAIT))
-                wait *= 2
-                if not private and await self._posted() is not None:
-                    return True
-        self._left = 0  # used up or expired
-        return False
+
+        async def send() -> bool:
+            answer = await webhook.send_dict(given)
+            if answer.status_code != 200:
+                raise SlackApiError("response_url", _Refusal(answer.status_code, answer.headers, {}))
+            return True
+
+        async def done() -> bool | None:
+            return True if await self._posted() is not None else None
+
+        try:
+            await persist(send, None if private else done, tries=URL_TRIES)
+        except FAILURES as exc:
+            self._left = 0  # used up or expired
+            self._lost = _may_pass(exc)
+            return False
+        self._replace = False
+        return True
 
     async def _instead(self, rendered: Rendered, *, private: bool) -> str | None:
         given = self._message(rendered)
         thread = given.pop("thread_ts", None)
         try:
             if not private:
-                return await persist(lambda: self._post(given, thread), self._posted)
+                return await persist(lambda: self._post(given, thread), self._posted, tries=PATIENT, lost=self._lost)
             if self._channel == self._user or not await self._whisper(given, thread):
-                await persist(lambda: self._client.chat_postMessage(channel=self._user, **given))
+                await persist(lambda: self._client.chat_postMessage(channel=self._user, **given), tries=PATIENT)
         except FAILURES as exc:
             log.warning(told(exc, self._channel))
+            self.owed = _may_pass(exc)
         return None
 
     async def _post(self, given: Mapping[str, Any], thread: str | None) -> str:
@@ -405,19 +443,16 @@ class ToPerson:
         return {**given, "thread_ts": self._thread} if self._thread else given
 
     async def _posted(self) -> str | None:
-        """The ts of a message for all to see whose answer was lost; None where it is not there, or can't be looked for."""
-        with contextlib.suppress(*FAILURES):
-            return await standing(
-                self._client,
-                self._channel,
-                self._thread,
-                self._begun,
-                lambda m: mark_of(blocks_of(m))[0] == self._key,
-            )
-        return None
+        """The ts of a message for all to see whose answer was lost; None where it is not there."""
+        return await standing(
+            self._client, self._channel, self._thread, self._begun, lambda m: mark_of(blocks_of(m))[0] == self._key
+        )
 
 
-def _may_pass(exc: SlackApiError) -> bool:
+def _may_pass(exc: Exception) -> bool:
+    """Whether the same call may do later."""
+    if not isinstance(exc, SlackApiError):
+        return isinstance(exc, UNREACHED)
     status = int(cast("Any", exc).response.status_code)
     return status == 429 or status >= 500 or error_of(exc) in _PASSING
 

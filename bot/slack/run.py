@@ -149,6 +149,7 @@ async def serve(parts: Parts, tokens: Tokens) -> None:
             await bot.desk.drain()
             taking_up.cancel()
             await asyncio.wait({taking_up})
+        await bot.desk.noted()
 
 
 def app_of(client: Client, tokens: Tokens) -> AsyncApp:

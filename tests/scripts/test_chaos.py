@@ -68,6 +68,12 @@ def test_who_heard_nothing_and_who_heard_twice_are_counted():
     assert (figures["unanswered_kinds"], figures["twice_kinds"]) == ({"mention": 1}, {"dm": 1})
 
 
+def test_a_second_reply_breaks_a_promise_only_where_the_first_could_be_known_of():
+    whole, unknown = Seen("Because …", True), Seen("Because …", True, unconfirmed=True)
+    figures = outcomes([asked(unknown, whole), asked(unknown, whole, whole), asked(unknown)])
+    assert [figures[name] for name in ("answered", "again", "twice")] == [3, 1, 1]
+
+
 def test_the_slope_is_that_of_the_longest_process_without_its_beginning():
     loading = [Weight(1, n, 100.0 + n) for n in range(0, 100, 10)]
     flat = [Weight(1, n, 200.0 + n * 0.002) for n in range(100, 1001, 10)]

@@ -260,12 +260,13 @@ class WebApi:
 
     def _broken(self, call: Call, fault: Fault) -> web.Response:
         call.error = fault.error or f"HTTP {fault.status}"
+        wait = {} if fault.retry_after is None else {"Retry-After": f"{fault.retry_after:g}"}
         if fault.status == 429:
             call.error = "ratelimited"
-            wait = {"Retry-After": f"{fault.retry_after or 0:g}"}
+            wait = wait or {"Retry-After": "0"}
             return web.json_response({"ok": False, "error": "ratelimited"}, status=429, headers=wait)
         if fault.status >= 500:
-            return web.Response(status=fault.status, text="upstream connect error")
+            return web.Response(status=fault.status, text="upstream connect error", headers=wait)
         return self._told(call, {"ok": False, "error": fault.error or "internal_error"})
 
     def _admit(self, call: Call, token: str) -> None:
@@ -883,7 +884,9 @@ class WebApi:
         if fault is not None and not fault.after:
             return self._broken(call, fault)
         try:
-            self.respond(self._live_hook(request.match_info["token"]), given)
+            made = self.respond(self._live_hook(request.match_info["token"]), given)
+            if made is not None and fault is not None:
+                made.unconfirmed = True
         except ApiError as error:
             call.error = error.error
             if error.wrong:

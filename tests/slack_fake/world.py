@@ -156,6 +156,7 @@ class Message:
     pieces: list[str] = field(default_factory=list)
     tasks: dict[str, Json] = field(default_factory=dict)
     plan: str | None = None
+    unconfirmed: bool = False  # it came by a response URL that then failed: the bot can't know of it
     more: Json = field(default_factory=dict)
 
     @property

@@ -211,6 +211,59 @@ async def test_a_post_that_got_through_though_its_answer_did_not_is_not_made_twi
     assert len(fake.called("chat.postMessage")) == 1
 
 
+async def test_a_lost_post_is_not_made_again_while_nobody_can_see_whether_it_stands_there(bot: Bot):
+    fake = bot.fake
+    fake.fail("chat.postMessage", status=503, after=True, retry_after=0.01)
+    fake.fail("conversations.replies", times=2, status=502, retry_after=0.01)
+    fake.fail("conversations.replies", status=429, retry_after=0.01)
+    await bot.answers(fake.person("Ada"), "What is a lamp?")
+    await bot.settled()
+    assert len(bot.said()) == 1
+    assert len(fake.called("chat.postMessage")) == 1
+
+
+async def test_a_lost_post_is_made_again_where_slack_lets_nobody_look(bot: Bot):
+    fake = bot.fake
+    fake.fail("chat.postMessage", status=503, retry_after=0.01)
+    fake.fail("conversations.replies", times=99, error="missing_scope")
+    await bot.answers(fake.person("Ada"), "What is a lamp?")
+    assert len(bot.said()) == 1
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_reply_that_slack_does_not_take_for_long_is_left_to_the_next_process(
+    fake: FakeSlack, tmp_path: Path, status: int
+):
+    ada = fake.person("Ada")
+    async with running(fake, Scripted(), tmp_path) as bot:
+        fake.fail("chat.postMessage", times=99, status=status, retry_after=0.01)
+        asked = await bot.mentioned(ada, "What is a lamp?")
+        await bot.settled()
+        assert await bot.store.unanswered("slack") == [(f"{fake.general.id}:{asked.ts}",) * 2]
+    fake.web.faults.clear()
+    async with running(fake, Scripted(), tmp_path) as bot:
+        await fake.reply_to(asked, done=whole)
+        await bot.settled()
+        assert len(bot.said()) == 1
+        assert await bot.store.unanswered("slack") == []
+
+
+async def test_a_command_s_reply_that_slack_does_not_take_for_long_is_told_by_the_next_process(
+    fake: FakeSlack, tmp_path: Path
+):
+    ada = fake.person("Ada")
+    async with running(fake, Scripted(), tmp_path) as bot:
+        for method in ("response_url", "chat.postEphemeral", "chat.postMessage"):
+            fake.fail(method, times=99, status=503, retry_after=0.01)
+        await (await ada.command("/fireside", "ask What is a lamp?")).acknowledged()
+        await bot.settled()
+    fake.web.faults.clear()
+    async with running(fake, Scripted(), tmp_path) as bot:
+        await fake.until(lambda: fake.ephemerals(ada))
+        assert text_in(fake.ephemerals(ada)[0]).startswith("I was restarted")
+        assert await bot.store.unanswered("slack") == []
+
+
 async def test_a_post_that_did_not_get_through_is_made_again(bot: Bot):
     fake = bot.fake
     fake.fail("chat.postMessage", status=502)
