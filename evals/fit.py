@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
-from evals.bench import holders, twins
+from evals.bench import DIGRESSION, digressions, holders, twins
 from evals.cases import CONDUCT, UNANSWERABLE, Case, Section, load_sections
 from evals.scoring import has_facts
 from persona.analysis import Analysis
@@ -159,7 +159,8 @@ def fit_answerable(
     labels: list[float] = []
     weights: list[float] = []
     for one, spans in zip(asked, ranked, strict=True):
-        if not spans or one.case.suite not in ("answerable", "twin", *UNANSWERABLE) or one.analysis.dangling:
+        kinds = ("answerable", "twin", "digression", *UNANSWERABLE)
+        if not spans or one.case.suite not in kinds or one.analysis.dangling:
             continue
         features = decision_features(one.analysis, spans)
         rows.append(features)
@@ -170,6 +171,7 @@ def fit_answerable(
 
 WEIGHTS = {
     "twin": 0.5,
+    "digression": 0.5,
     "off_topic": 0.3,
 }  # there are many of them, and a question of each is worth less than a written one
 
@@ -178,7 +180,8 @@ def taught(case: Case) -> bool:
     """Whether the judge itself was trained on the case: what it says of it tells nothing of how far it can be trusted."""
     if case.section is not None:
         return _sections()[case.section].judge
-    return case.suite in UNANSWERABLE and case.id[-1] in "02468"
+    kinds = (*UNANSWERABLE, "digression")
+    return case.suite in kinds and case.id.removesuffix(DIGRESSION)[-1] in "02468"
 
 
 @lru_cache(maxsize=1)
@@ -333,9 +336,11 @@ def fit(fireside: Fireside, cases: Sequence[Case], progress: Callable[[int, int]
 
 
 def read(fireside: Fireside, cases: Sequence[Case], progress: Callable[[int, int], None]) -> list[Asked]:
-    """The questions of *fit* about the talks, and their twins, with the evidence for each."""
+    """The questions of *fit* about the talks, their twins, and those that are taken for follow-ups of another subject, with
+    the evidence for each."""
     about = [c for c in cases if c.split == "fit" and c.suite in ("answerable", "ambiguous", *UNANSWERABLE)]
-    return gather(fireside, [*about, *twins(about)], progress)
+    after = [c for c in digressions(about) if fireside.analyser.read(c.asked()).followed_up]
+    return gather(fireside, [*about, *twins(about), *after], progress)
 
 
 def fit_on(

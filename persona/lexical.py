@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
 
-import bm25s
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,12 +20,30 @@ from persona.text import stems
 from persona.types import Passage
 
 
+@contextmanager
+def _hidden(package: str) -> Generator[None]:
+    """A package is not found meanwhile, unless it is loaded already."""
+    modules = cast("dict[str, Any]", sys.modules)
+    if package in modules:
+        yield
+        return
+    modules[package] = None
+    try:
+        yield
+    finally:
+        del modules[package]
+
+
+with _hidden("scipy"):  # it loads SciPy wherever that is installed, a quarter of a second, and needs none
+    import bm25s
+
+
 class LexicalIndex:
     """BM25 (Robertson & Zaragoza 2009, Lucene's variant) over stems, held in memory."""
 
     def __init__(self, passages: Sequence[Passage]) -> None:
         texts = [stems(f"{p.context} {p.search}") for p in passages]
-        self._bm25 = bm25s.BM25()
+        self._bm25 = bm25s.BM25(csc_backend="numpy")
         self._bm25.index(texts, show_progress=False)
         self._ids = [p.id for p in passages]
         self._vocabulary = {word for text in texts for word in text}
