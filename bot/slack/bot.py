@@ -85,9 +85,9 @@ class SlackBot:
             self._changed(event)
         elif self._is_said(event):
             if noting := cast("Awaitable[bool] | None", context.get(NOTING)):
-                await self._take_on(event, noting)
+                await self._handle(event, self._take_on(event, noting))
         elif self._is_new(event, body):
-            await self._overhear(event)
+            await self._handle(event, self._overhear(event))
 
     async def on_home(self, event: Event) -> None:
         """Somebody opens the app: its home, or its conversation."""
@@ -279,28 +279,26 @@ class SlackBot:
             and self.desk.unseen(_id(event))
         )
 
-    async def _take_on(self, event: Event, noting: Awaitable[bool]) -> None:
-        """Answers what is said to the bot, if it may, and no other process does."""
+    async def _handle(self, event: Event, settling: Awaitable[bool]) -> None:
+        """Waits until nothing is left to do about an event, and notes that; False: something is."""
         with self.desk.work():
             try:
-                if await noting and (not await self._concerns(event, said=True) or await self._answer(event)):
+                if await settling:
                     await self.desk.done(_id(event))
             except Exception as exc:
                 note_mistake(log, exc)
 
-    async def _overhear(self, event: Event) -> None:
+    async def _take_on(self, event: Event, noting: Awaitable[bool]) -> bool:
+        """Answers what is said to the bot, if it may, and no other process does."""
+        return await noting and (not await self._concerns(event, said=True) or await self._answer(event))
+
+    async def _overhear(self, event: Event) -> bool:
         """Answers what is said in a thread that the bot takes part in."""
-        with self.desk.work():
-            try:
-                place = f"{event['channel']}:{_root(event)}"
-                if (
-                    await self._concerns(event, said=False)
-                    and await self.desk.first_sight(_id(event), place)
-                    and await self._answer(event)
-                ):
-                    await self.desk.done(_id(event))
-            except Exception as exc:
-                note_mistake(log, exc)
+        return (
+            await self._concerns(event, said=False)
+            and await self.desk.first_sight(_id(event), f"{event['channel']}:{_root(event)}")
+            and await self._answer(event)
+        )
 
     async def _concerns(self, event: Event, *, said: bool) -> bool:
         """Whether a message is to be answered: it is said to the bot, or in its thread, and allowed."""
