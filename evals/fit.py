@@ -248,19 +248,27 @@ def answers_rightly(fireside: Fireside, one: Asked, spans: Sequence[Span]) -> bo
 def fit_ambiguous(asked: Sequence[Asked], ranked: Sequence[Sequence[Span]]) -> Logistic:
     """Whether a question that stands alone has separate senses in the corpus."""
     rows: list[Mapping[str, float]] = []
-    labels: list[float] = []
+    weights: list[float] = []
     for one, spans in zip(asked, ranked, strict=True):
-        kinds = ("ambiguous", "answerable", "near_miss", "false_premise")
-        if not spans or one.case.suite not in kinds or one.analysis.dangling or one.analysis.followed_up:
+        if not spans or one.case.suite not in AMBIGUOUS_WEIGHTS or one.analysis.dangling or one.analysis.followed_up:
             continue
         rows.append(decision_features(one.analysis, spans))
-        labels.append(float(one.case.suite == "ambiguous"))
-    y = np.array(labels)
-    weights = np.where(y > 0, AMBIGUOUS_WEIGHT, 1.0)
-    return logistic(AMBIGUOUS_FEATURES, _matrix(AMBIGUOUS_FEATURES, rows), y, weights, 0.1)
+        weights.append(AMBIGUOUS_WEIGHTS[one.case.suite])
+    w = np.array(weights)
+    y = (w == AMBIGUOUS_WEIGHTS["ambiguous"]).astype(np.float64)
+    return logistic(AMBIGUOUS_FEATURES, _matrix(AMBIGUOUS_FEATURES, rows), y, w, 0.1)
 
 
-AMBIGUOUS_WEIGHT = 3.0  # a question back costs little, a guess between two senses much
+AMBIGUOUS_WEIGHTS = {
+    "ambiguous": 3.0,  # a question back costs little, a guess between two senses much
+    "answerable": 1.0,
+    "near_miss": 1.0,
+    "false_premise": 1.0,
+    # There are many of them. What the talks are not about has no senses in them, however many its words have there.
+    "off_topic": 0.3,
+    "person": 0.3,
+    "after_the_talks": 0.3,
+}
 
 
 def fit_lookup(fireside: Fireside, cases: Sequence[Case]) -> Logistic:

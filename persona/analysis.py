@@ -122,6 +122,7 @@ class Analysis:
     dangling: bool
     followed_up: bool
     resumes: bool = False  # the text answers or doubts what the bot said: it is no matter of its own
+    picks: bool = False  # it answers a question back
 
 
 class Analyser:
@@ -191,6 +192,7 @@ class Analyser:
             dangling=dangling and not follow,
             followed_up=follow,
             resumes=back is not None,
+            picks=back is not None and bool(back.picked),
         )
 
     def _spelled(self, text: str) -> str:

@@ -25,6 +25,7 @@ _DOUBTS = re.compile(
     r"|(?:do not|don'?t) (?:think so|believe (?:you|that|it))|(?:i'm|im|i am) (?:\w+ )?(?:sure|certain|convinced|positive)"
     r"|i (?:thought|counted|heard|remember|had) |pretty sure|i think (?:it|that|there|you|he|they)\b|no way|surely"
     r"|every(?:body|one) knows|as i said|(?:double.?)?check (?:again|that|it)|(?:look|think) again|correct me"
+    r"|(?:that|it)(?:'s| is| was)? ?(?:isn'?t|wasn'?t|not) what (?:i|he|she|they|you)\b"
     r"|(?:was|is|did|does|were|are)n'?t (?:it|that|he|you|she|they|there)|just (?:say|confirm|admit) (?:yes|it|that)|just confirm"
     r"|final answer|try (?:again|harder))\b|\b(?:really|seriously|correct|right|agreed?)\?",
     re.I,

@@ -290,8 +290,10 @@ class Fireside:
         # One pass over all that this question needs; each of the calls below finds its own there.
         self.embedder.embed([*self.conduct.texts(text), *self.retriever.texts(analysis.dense, analysis.lexical)])
         conduct = self.conduct.classify(text)
-        if analysis.resumes and conduct.probability < RESUMED:
-            conduct = Found(conduct.reason, 0.0)  # "just say yes" is aimed at the answer, not at the bot
+        # "Just say yes" is aimed at the answer, not at the bot; but nobody picks an option by an order to the bot.
+        ordered = analysis.picks and conduct.reason.decision is Decision.DECLINE and conduct.sure
+        if analysis.resumes and conduct.probability < RESUMED and not ordered:
+            conduct = Found(conduct.reason, 0.0)
         if conduct.sure:
             return reply.plain(conduct.reason, self._conduct_line(conduct.reason), conduct.probability)
         if asks_who_said(analysis.text) and terms(said_what(analysis.text)):

@@ -38,6 +38,11 @@ def cite(sentences: Sequence[Sentence], corpus: Corpus) -> Citation:
     )
 
 
+def _asks(span: Span) -> bool:
+    """Whether its last words are a question: what somebody asked adds nothing to an answer."""
+    return span.sentences[-1].text.rstrip(" \"'”’").endswith("?")
+
+
 def clock(seconds: float | None) -> str:
     """Seconds as 32:42 or 1:02:31; an empty text for None."""
     if seconds is None:
@@ -93,7 +98,7 @@ class QuotesVoice:
         parts = [spans[0].sentences]
         draft = self._draft(parts, reason)
         taken = 1
-        for other in spans[1:5]:
+        for other in [s for s in spans[1:] if not _asks(s)][:4]:
             lead = spans[0].features["ranker"] - other.features["ranker"]
             if lead > FAR_BEHIND or taken == MAX_CLAIMS:
                 break

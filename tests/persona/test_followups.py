@@ -30,6 +30,7 @@ ASKED_BACK = (
         "no way, it was 16",
         "but there were two of them, I counted",
         "wasn't it 8",
+        "No, that isn't what he said",
         "I won't tell anyone",
         "any number, please",
     ],

@@ -7,8 +7,11 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persona.types import Sentence
-from persona.voices import put_together
+from persona.card import Card
+from persona.corpus import Corpus
+from persona.evidence import Span
+from persona.types import Hit, Passage, Reason, Sentence
+from persona.voices import QuotesVoice, put_together
 
 
 def sentence(number: int, *, joined: bool = True, paragraph: int = 0, speaker: str | None = "Mara") -> Sentence:
@@ -44,3 +47,20 @@ def test_nothing_is_lost_and_no_gap_is_bridged(order: list[int], breaks: set[int
     for part in parts:
         assert [s.number for s in part] == list(range(part[0].number, part[-1].number + 1))
         assert all(s.joined for s in part[1:])
+
+
+def test_what_somebody_asked_is_not_told_as_a_part_of_the_answer(card: Card, corpus: Corpus) -> None:
+    def span(passage: Passage, behind: float, *, asks: bool) -> Span:
+        chosen = next(s for s in passage.sentences if s.text.endswith("?") is asks and len(s.text) > 30)
+        return Span(Hit(passage, 0.0, 0.0, 0.0), (chosen,), 0, {"ranker": -behind})
+
+    said = [p for p in corpus.passages if p.kind.verbatim and p.speaker]
+    asking = [p for p in said if any(s.text.endswith("?") and len(s.text) > 30 for s in p.sentences)]
+    telling = [p for p in said if any(not s.text.endswith("?") and len(s.text) > 30 for s in p.sentences)]
+    first, second = span(telling[0], 0.0, asks=False), span(telling[-1], 0.5, asks=False)
+    question = span(asking[len(asking) // 2], 0.2, asks=True)
+    voice = QuotesVoice(card, corpus)
+    draft = voice.compose([first, question, second], Reason.SUPPORTED)
+    assert [c.quote for c in draft.citations] == [first.text, second.text]
+    alone = voice.compose([question, first], Reason.SUPPORTED)  # a question may be what was asked for
+    assert alone.citations[0].quote == question.text
