@@ -41,6 +41,7 @@ Suite = Literal[
     "key_points",
     "poisoned",
     "carried",
+    "follow_up",
     "twin",
     "digression",
 ]

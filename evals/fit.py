@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -26,11 +27,12 @@ from sklearn.model_selection import GroupKFold
 from evals.bench import DIGRESSION, digressions, holders, twins
 from evals.cases import CONDUCT, UNANSWERABLE, Case, Section, load_sections
 from evals.scoring import has_facts
-from persona.analysis import Analysis
+from persona.analysis import Analysis, dangles, marks_of
 from persona.conduct import CLASSES, QUESTION, conduct_vector, neutral, own_name_pattern
 from persona.decision import apart, decision_features, rank
 from persona.evidence import Span
 from persona.judging import judged
+from persona.leaning import FEATURES as LEANING_FEATURES
 from persona.lookup import said_what
 from persona.models import COEFFICIENTS, FORMAT, Coefficients, Logistic, Softmax
 from persona.pipeline import Fireside
@@ -327,6 +329,38 @@ def fit_conduct(fireside: Fireside, cases: Sequence[Case]) -> Softmax:
     )
 
 
+LEANING_WEIGHT = 0.4  # of the follow-ups together: to take a question for one costs more than to miss one
+
+
+def fit_leaning(fireside: Fireside, cases: Sequence[Case]) -> Logistic:
+    """Which turns lean on the one before: follow-ups, against questions that stand alone, each put after an answered one of
+    its own section and of another."""
+    cases = [c for c in cases if c.split == "fit" and c.suite in ("answerable", *UNANSWERABLE)]
+    draw = random.Random(SEED)
+    first = [c for c in cases if c.suite == "answerable" and c.evidence and not c.history]
+    rows: list[Mapping[str, float]] = []
+    labels: list[float] = []
+
+    def add(text: str, said: Sequence[str], leans: bool) -> None:
+        assert fireside.analyser.leaning is not None
+        rows.append(fireside.analyser.leaning.features(text, said, marks_of(text)))
+        labels.append(float(leans))
+
+    for case in cases:
+        if case.history:
+            add(case.question, [t.content for t in case.history], True)
+        elif not dangles(case.question):
+            for same in (True, False):
+                before = [c for c in first if (c.section == case.section) is same and c.id != case.id]
+                before = [c for c in before if not c.group or c.group != case.group]
+                if before:
+                    other = draw.choice(before)
+                    add(case.question, (other.question, other.evidence[0].snippet), False)
+    y = np.array(labels)
+    weights = np.where(y > 0, LEANING_WEIGHT * (len(y) - y.sum()) / y.sum(), 1.0)
+    return logistic(LEANING_FEATURES, _matrix(LEANING_FEATURES, rows), y, weights, 0.3)
+
+
 class Names(NamedTuple):
     """What the ranker and the confidence may see, and whether a judge reads the best passages."""
 
@@ -347,6 +381,8 @@ def read(fireside: Fireside, cases: Sequence[Case], progress: Callable[[int, int
     """The questions of *fit* about the talks, their twins, and those that are taken for follow-ups of another subject, with
     the evidence for each."""
     about = [c for c in cases if c.split == "fit" and c.suite in ("answerable", "ambiguous", *UNANSWERABLE)]
+    assert fireside.analyser.leaning is not None
+    fireside.analyser.leaning.model = fit_leaning(fireside, cases)
     after = [c for c in digressions(about) if fireside.analyser.read(c.asked()).followed_up]
     return gather(fireside, [*about, *twins(about), *after], progress)
 
@@ -376,6 +412,7 @@ def fit_on(
         ambiguous=fit_ambiguous(asked, ranked),
         lookup=fit_lookup(fireside, [c for c in cases if c.suite in ("quote", "attribution")]),
         conduct=fit_conduct(fireside, cases),
+        leaning=fit_leaning(fireside, cases),
     )
 
 

@@ -69,6 +69,7 @@ def figures(results: Sequence[Result]) -> list[Figure]:
     answerable = suite("answerable")
     nothing = [r for r in results if r.case.unanswerable]
     stand, quoted = (sum(r.quotations[i] for r in results) for i in (0, 1))
+    going_on = suite("follow_up")
     present = [r for r in suite("quote") if Decision.ANSWER in r.case.decisions]
     absent = [r for r in suite("quote") if Decision.ANSWER not in r.case.decisions]
     claims = [c for r in answerable if _answered(r) for c in r.reply.claims]
@@ -81,6 +82,12 @@ def figures(results: Sequence[Result]) -> list[Figure]:
         share("false answers, near-misses", [r for r in nothing if r.case.suite == "near_miss"], _answered),
         share("twins: answer gone, no answer given", suite("twin"), _right),
         share("unanswerable, after another subject: false answers", suite("digression"), _answered),
+        share("follow-ups: right", [r for r in going_on if Decision.ANSWER in r.case.decisions], _right),
+        share(
+            "follow-ups without an answer: false answers",
+            [r for r in going_on if Decision.ANSWER not in r.case.decisions],
+            _answered,
+        ),
         share("false premise: corrected or refused", suite("false_premise"), _right),
         share("ambiguous: asked back", suite("ambiguous"), _right),
         share("after asking back: right", suite("clarified"), _right),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from persona.followups import resume
+from persona.leaning import Leaning, Marks
 from persona.spelling import Spelling
 from persona.text import STOPWORDS, clean, stem, terms, unique, words
 from persona.types import Question, Turn
@@ -97,6 +98,8 @@ _EXPLETIVE = re.compile(
 
 
 MAX_TURN = 4000  # characters of an earlier turn that are read, as many as of a question
+EARLIER = 3  # questions before this one that it may be about
+SHORT = 4  # content words of a turn that "and" or "what about" makes a follow-up
 MAX_DANGLING_TERMS = 6  # a longer question says enough to be looked up even if it points somewhere
 
 
@@ -123,6 +126,9 @@ class Analysis:
     followed_up: bool
     resumes: bool = False  # the text answers or doubts what the bot said: it is no matter of its own
     picks: bool = False  # it answers a question back
+    told: frozenset[str] = (
+        frozenset()
+    )  # stems of the reply that a follow-up goes on from: to tell that again answers little
 
 
 class Analyser:
@@ -136,8 +142,11 @@ class Analyser:
         spelling: Spelling | None = None,
         talks: Mapping[str, Sequence[str]] | None = None,
         speakers: Sequence[str] = (),
+        leaning: Leaning | None = None,
     ) -> None:
-        """`talks` gives for each talk the names by which a question may mean it, `speakers` those who speak."""
+        """`talks` gives for each talk the names by which a question may mean it, `speakers` those who speak; `leaning` tells
+        follow-ups that no form gives away."""
+        self.leaning = leaning
         self._repair = repair
         self._acronyms = acronyms
         self._spelling = spelling
@@ -152,16 +161,10 @@ class Analyser:
         """The analysis of a question in its conversation."""
         text = self._spelled(clean(self._repair(question.text)))
         history = [Turn(role=t.role, content=clean(t.content[:MAX_TURN])) for t in question.history]
-        asked = _last_asked(history)
+        asked = self._last_asked(history)
         back = resume(history, text)
         dangling = dangles(text)
-        short = len(terms(text)) <= 4
-        follow = bool(asked) and (
-            dangling
-            or back is not None
-            or (points_back(text) and not _has_antecedent(text))
-            or (bool(_LEAD_IN.match(text)) and short)
-        )
+        follow = bool(asked) and (back is not None or self._leans(text, history))
         before = self._spelled(clean(self._repair(asked))) if follow else ""
         if back is not None:
             again = self._spelled(clean(self._repair(back.asked)))
@@ -194,6 +197,21 @@ class Analyser:
             resumes=back is not None,
             picks=back is not None and bool(back.picked),
         )
+
+    def _leans(self, text: str, before: Sequence[Turn]) -> bool:
+        """Whether a turn is about what was said before it, by its form or by its words."""
+        return (
+            dangles(text)
+            or (points_back(text) and not _has_antecedent(text))
+            or (bool(_LEAD_IN.match(text)) and len(terms(text)) <= SHORT)
+            or (self.leaning is not None and self.leaning.leans(text, [t.content for t in before], marks_of(text)))
+        )
+
+    def _last_asked(self, history: Sequence[Turn]) -> str:
+        """The last question of the conversation that can stand alone, with the follow-ups since."""
+        places = [i for i, turn in enumerate(history) if turn.role == "user"][-EARLIER:]
+        start = next((i for i in reversed(places) if not self._leans(history[i].content, history[:i])), 0)
+        return " ".join(history[i].content for i in places if i >= start)
 
     def _spelled(self, text: str) -> str:
         return self._spelling.correct(text) if self._spelling else text
@@ -235,6 +253,19 @@ def points_back(text: str) -> bool:
     return bool(_PRONOUN.search(plain) or _POINTER.search(plain))
 
 
+def marks_of(text: str) -> Marks:
+    """The words of a question that may point outside it."""
+    plain = _EXPLETIVE.sub(" ", text)
+    pronoun, pointer = bool(_PRONOUN.search(plain)), bool(_POINTER.search(plain))
+    return Marks(
+        lead_in=bool(_LEAD_IN.match(text)),
+        pronoun=pronoun,
+        pointer=pointer,
+        antecedent=(pronoun or pointer) and _has_antecedent(text),
+        ellipsis=bool(_ELLIPSIS.match(text)),
+    )
+
+
 def _has_antecedent(text: str) -> bool:
     """Whether enough stands before the first pronoun: "what is attention and why does it work"; before "its" one word of
     content, "where does the Bronx get its name from"."""
@@ -248,16 +279,6 @@ def _topic_of(asked: str) -> str:
     """The words of a question that say what it is about, in their order, as a heading: "GPT-4, vision:"."""
     content = [w.strip('.,;:!?"“”()') for w in asked.split() if any(part not in STOPWORDS for part in words(w))]
     return f"{' '.join(unique(w for w in content if w))}:" if content else ""
-
-
-def _last_asked(history: Sequence[Turn]) -> str:
-    """The last question of the conversation that can stand alone, with the follow-ups since."""
-    asked = [t.content for t in history if t.role == "user"]
-    if not asked:
-        return ""
-    tail = asked[-3:]
-    start = next((i for i in range(len(tail) - 1, -1, -1) if not dangles(tail[i])), 0)
-    return " ".join(tail[start:])
 
 
 _CAPITAL = re.compile(r"(?<![.?!]\s)(?<!^)\b(?:[A-Z][a-z]+[A-Z]?\w*|[A-Z]{2,}\w*)(?:['’]s)?\b")

@@ -82,7 +82,7 @@ class Coefficients(BaseModel):
 
     `ranker` and `answerable` weigh what needs no judge. Where the latter is below `gate` that decides; else the passages of
     the best spans are judged, and `reranker` and `judged` weigh what the judge says too. `judge` names the judge that they
-    were fitted with; empty: none, and they are not used.
+    were fitted with; empty: none, and they are not used. `leaning` tells follow-ups; None: by their words' forms alone.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -99,6 +99,7 @@ class Coefficients(BaseModel):
     ambiguous: Logistic
     lookup: Logistic
     conduct: Softmax
+    leaning: Logistic | None = None
 
     def confidence(self, features: Mapping[str, float]) -> Logistic:
         """The model that made the confidence of these features: with what a judge says among them, or without."""

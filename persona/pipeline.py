@@ -23,6 +23,7 @@ from persona.decision import Policy, Verdict, apart, decide
 from persona.errors import ConfigError, FiresideError, ModelError
 from persona.evidence import Evidence, Span
 from persona.index import Built, PassageIndex
+from persona.leaning import Leaning
 from persona.lookup import FOUND, Lookup, asks_who_said, said_what
 from persona.model_voice import ModelVoice, Written
 from persona.models import Calibration, Coefficients, load_calibration, load_coefficients
@@ -129,8 +130,9 @@ class Fireside:
         names = (card.speaker, *card.short_names)
         spelled_out = acronyms([s.search for d in corpus.sentences.values() for s in d])
         spelling = Spelling(self.retriever.vocabulary.values(), embedder.words())
+        leaning = Leaning(self.retriever.lexical, coefficients.leaning)
         self.analyser = Analyser(
-            corpus.repair, names, spelled_out, spelling, talk_names(corpus, names), corpus.speakers
+            corpus.repair, names, spelled_out, spelling, talk_names(corpus, names), corpus.speakers, leaning
         )
         self.evidence = Evidence(self.retriever.lexical, card.speaker)
         self.conduct = Conduct(coefficients.conduct, embedder, names, judge)
