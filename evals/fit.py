@@ -36,6 +36,7 @@ from persona.leaning import FEATURES as LEANING_FEATURES
 from persona.lookup import said_what
 from persona.models import COEFFICIENTS, FORMAT, Coefficients, Logistic, Softmax
 from persona.pipeline import Fireside
+from persona.text import terms
 from persona.types import Decision, Reason
 
 RANKER_FEATURES = """
@@ -343,7 +344,7 @@ def fit_leaning(fireside: Fireside, cases: Sequence[Case]) -> Logistic:
 
     def add(text: str, said: Sequence[str], leans: bool) -> None:
         assert fireside.analyser.leaning is not None
-        rows.append(fireside.analyser.leaning.features(text, said, marks_of(text)))
+        rows.append(fireside.analyser.leaning.features(text, [terms(turn) for turn in said], marks_of(text)))
         labels.append(float(leans))
 
     for case in cases:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from persona.followups import resume
@@ -161,10 +161,11 @@ class Analyser:
         """The analysis of a question in its conversation."""
         text = self._spelled(clean(self._repair(question.text)))
         history = [Turn(role=t.role, content=clean(t.content[:MAX_TURN])) for t in question.history]
-        asked = self._last_asked(history)
+        said = [set(terms(t.content)) for t in history]
+        asked = self._last_asked(history, said)
         back = resume(history, text)
         dangling = dangles(text)
-        follow = bool(asked) and (back is not None or self._leans(text, history))
+        follow = bool(asked) and (back is not None or self._leans(text, said))
         before = self._spelled(clean(self._repair(asked))) if follow else ""
         if back is not None:
             again = self._spelled(clean(self._repair(back.asked)))
@@ -198,19 +199,19 @@ class Analyser:
             picks=back is not None and bool(back.picked),
         )
 
-    def _leans(self, text: str, before: Sequence[Turn]) -> bool:
-        """Whether a turn is about what was said before it, by its form or by its words."""
+    def _leans(self, text: str, said: Sequence[Collection[str]]) -> bool:
+        """Whether a turn is about what was said before it (the terms of each turn), by its form or by its words."""
         return (
             dangles(text)
             or (points_back(text) and not _has_antecedent(text))
             or (bool(_LEAD_IN.match(text)) and len(terms(text)) <= SHORT)
-            or (self.leaning is not None and self.leaning.leans(text, [t.content for t in before], marks_of(text)))
+            or (self.leaning is not None and self.leaning.leans(text, said, marks_of(text)))
         )
 
-    def _last_asked(self, history: Sequence[Turn]) -> str:
+    def _last_asked(self, history: Sequence[Turn], said: Sequence[Collection[str]]) -> str:
         """The last question of the conversation that can stand alone, with the follow-ups since."""
         places = [i for i, turn in enumerate(history) if turn.role == "user"][-EARLIER:]
-        start = next((i for i in reversed(places) if not self._leans(history[i].content, history[:i])), 0)
+        start = next((i for i in reversed(places) if not self._leans(history[i].content, said[:i])), 0)
         return " ".join(history[i].content for i in places if i >= start)
 
     def _spelled(self, text: str) -> str:

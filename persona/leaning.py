@@ -7,7 +7,7 @@ the talks, and whether they were said before.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from persona.lexical import LexicalIndex
@@ -55,16 +55,16 @@ class Leaning:
         self._lexical = lexical
         self.model = model
 
-    def leans(self, text: str, said: Sequence[str], marks: Marks) -> bool:
-        """Whether a turn leans on the turns before it (`said`)."""
+    def leans(self, text: str, said: Sequence[Collection[str]], marks: Marks) -> bool:
+        """Whether a turn leans on the turns before it; `said` are the terms of each."""
         return self.model is not None and self.model.probability(self.features(text, said, marks)) >= LEANS
 
-    def features(self, text: str, said: Sequence[str], marks: Marks) -> dict[str, float]:
+    def features(self, text: str, said: Sequence[Collection[str]], marks: Marks) -> dict[str, float]:
         """FEATURES of a turn."""
         own = unique(terms(text))
         rarity = [self._lexical.idf(t) for t in own]
         known = [r for t, r in zip(own, rarity, strict=True) if self._lexical.knows(t)]
-        before = {t for turn in said for t in terms(turn)}
+        before = frozenset[str]().union(*said)
         bare = all(w in STOPWORDS for w in words(text))
         return {
             **{name: float(there) for name, there in marks._asdict().items()},
