@@ -18,6 +18,7 @@ from bot.discord import reading, rendering
 from bot.discord.commands import Commands, sync
 from bot.discord.delivery import (
     NOBODY,
+    OWED,
     UNREACHED,
     InChannel,
     Outlet,
@@ -160,7 +161,8 @@ class FiresideClient(discord.Client):
             yield
             if interaction.id in self._accepted:
                 self._accepted.remove(interaction.id)
-                await self.desk.done(_event(interaction))
+                if not interaction.extras.get(OWED):
+                    await self.desk.done(_event(interaction))
 
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
         """A mistake of ours in an event ends that event alone."""

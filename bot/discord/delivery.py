@@ -25,6 +25,7 @@ LONGEST_WAIT = 30.0  # seconds that a refused request is waited for
 NOBODY = discord.AllowedMentions.none()
 QUEUED = "You are number {place} in the queue."
 UNREACHED = (aiohttp.ClientError, OSError)
+OWED = "owed"  # of an interaction's extras: Discord took no answer, and may later; the next process tells the person
 UNKNOWN_MESSAGE, ALREADY_ACKNOWLEDGED, NO_HISTORY = 10008, 40060, 160002
 
 
@@ -115,7 +116,7 @@ async def persist(call: Callable[[], Awaitable[T]]) -> T:
         try:
             return await call()
         except discord.HTTPException as exc:
-            if exc.status != 429 and exc.status < 500:
+            if not _may_pass(exc):
                 raise
             wait = _retry_after(exc, wait)
         except (aiohttp.ClientError, OSError):
@@ -123,6 +124,11 @@ async def persist(call: Callable[[], Awaitable[T]]) -> T:
         await asyncio.sleep(min(wait, LONGEST_WAIT))
         wait *= 2
     return await call()
+
+
+def _may_pass(exc: Exception) -> bool:
+    """Whether the same call may do later."""
+    return exc.status == 429 or exc.status >= 500 if isinstance(exc, discord.HTTPException) else True
 
 
 async def deferred(interaction: discord.Interaction[Any], *, ephemeral: bool = False, thinking: bool = False) -> None:
@@ -275,9 +281,12 @@ class ToInteraction:
         given = part.sending()
         for place in places:
             try:
-                return await persist(lambda place=place: place.send(**given))
-            except discord.HTTPException:
+                sent = await persist(lambda place=place: place.send(**given))
+            except discord.HTTPException as exc:
+                self.interaction.extras[OWED] = _may_pass(exc)
                 continue
+            self.interaction.extras[OWED] = False
+            return sent
         log.warning("A reply could be put nowhere: its interaction has expired, and neither channel nor DM takes it.")
         return None
 
@@ -289,13 +298,16 @@ async def tell_mistake(interaction: discord.Interaction[Any], error: Exception) 
     else:
         note_mistake(log, error)
         text = BROKEN
-    with contextlib.suppress(discord.HTTPException, aiohttp.ClientError, OSError):
+    try:
         if interaction.response.is_done():
-            await interaction.edit_original_response(**Part(text).editing())
+            await persist(lambda: interaction.edit_original_response(**Part(text).editing()))
         else:
             outlet = ToInteraction(interaction, private=True)
             await outlet.accept()
             await outlet.finish([Part(text)])
+        interaction.extras[OWED] = False
+    except (discord.HTTPException, *UNREACHED) as exc:
+        interaction.extras[OWED] = _may_pass(exc)
 
 
 def cannot_write(channel: object, exc: discord.HTTPException) -> str:

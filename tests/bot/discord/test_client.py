@@ -424,6 +424,20 @@ async def test_whoever_s_command_a_killed_process_left_is_told_and_who_was_answe
     assert await left_behind(killed) == []
 
 
+async def test_a_command_s_reply_that_discord_does_not_take_for_long_is_told_by_the_next_process(
+    fake: FakeDiscord, tmp_path: Path
+):
+    async with running(fake, Scripted(), tmp_path) as bot:
+        fake.fail("*", "/webhooks/*", 429, times=None, retry_after=0.001)
+        asked = await fake.command(fake.alice, fake.general, "ask", {"question": "What is a lamp?"})
+        await fake.until(lambda: bot.fireside.asked)
+    fake.faults.clear()
+    assert await left_behind(tmp_path) == [f"{asked.id}:{asked.token}"]
+    async with running(fake, Scripted(), tmp_path):
+        await fake.until(lambda: asked.original is not None and asked.original.content == CUT_SHORT)
+    assert await left_behind(tmp_path) == []
+
+
 async def test_a_question_that_can_t_be_read_again_yet_is_kept_for_the_next_start(fake: FakeDiscord, tmp_path: Path):
     asked = await fake.say(fake.alice, fake.general, "What is a lamp?", mention_bot=True)
     store = await Store.open(tmp_path / FILE)
