@@ -98,12 +98,8 @@ async def _looked(done: Callable[[], Awaitable[T | None]], *, last: bool) -> T |
     """What `done` finds; None where it may not look, or there is no time left to."""
     try:
         return await done()
-    except SlackApiError as exc:
+    except (SlackApiError, *UNREACHED) as exc:
         if last or not _may_pass(exc):
-            return None
-        raise
-    except UNREACHED:
-        if last:
             return None
         raise
 
