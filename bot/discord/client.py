@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import discord
 from discord.abc import Snowflake
 
@@ -17,14 +19,16 @@ from bot.desk import BROKEN, CUT_SHORT, LEAVING, PACE, TOO_OLD, TURNS, Desk, Exc
 from bot.discord import reading, rendering
 from bot.discord.commands import Commands, sync
 from bot.discord.delivery import (
+    FAILURES,
+    LONGEST_WAIT,
     NOBODY,
     OWED,
-    UNREACHED,
     InChannel,
     Outlet,
     Part,
     ToInteraction,
     cannot_write,
+    may_pass,
     persist,
     tell_mistake,
     typing,
@@ -42,14 +46,18 @@ log = logging.getLogger("fireside.discord")
 NAMED = Named("/forget", "`opt_out`", "`/forget opt_out:False`", "/settings")
 CAUGHT_UP = 50  # channels that are looked through for what was missed
 READ = 100  # messages of each
+AGAIN = 1.0
+AT_ONCE = 8  # of what is owed
 KINDS = (discord.MessageType.default, discord.MessageType.reply)
+
+Work = Callable[[], Awaitable[None]]  # may be done again
 
 
 class FiresideClient(discord.Client):
     """Answers mentions, DMs, threads and commands. `data_dir` holds the evaluations; `content`: whether the message-content
     intent may be asked for; without it mentions, DMs and commands still work. `pace` is the seconds between two edits of a
-    reply that is being written, `connected` hears
-    when the connection comes and goes, `options` are the library's."""
+    reply that is being written, `again` those before what Discord failed at is tried once more (each pause is twice the one
+    before), `connected` hears when the connection comes and goes, `options` are the library's."""
 
     def __init__(
         self,
@@ -59,12 +67,14 @@ class FiresideClient(discord.Client):
         *,
         content: bool = True,
         pace: float = PACE,
+        again: float = AGAIN,
         connected: Callable[[bool], None] = lambda _there: None,
         **options: Any,
     ) -> None:
         intents = discord.Intents(guilds=True, guild_messages=True, dm_messages=True, message_content=content)
         super().__init__(intents=intents, allowed_mentions=NOBODY, **options)
         self._connected = connected
+        self._again = again
         self.desk = Desk(PLATFORM, host, store, data_dir, NAMED, pace=pace)
         self.commands = Commands(self)
         self._pending: dict[int, Pending[discord.Message]] = {}
@@ -92,13 +102,14 @@ class FiresideClient(discord.Client):
         if self.desk.leaving:
             return
         with self.desk.work():
+            owed: list[Work] = []
             for event, channel in await self.desk.left_behind():
                 number, _, token = event.partition(":")
-                if token:
-                    await self._apologize(int(number), token)
-                elif number.isdecimal():
-                    await self._take_up(int(number), int(channel))
-            await self._catch_up()
+                if number.isdecimal() and self.desk.unseen(number):
+                    rest = {"token": token} if token else {"channel": int(channel)}
+                    owed.append(partial(self._apologize if token else self._take_up, int(number), **rest))
+            failed = await self._attempt([*owed, *await self._catch_up()])
+        await self._insist(failed)
 
     async def on_resumed(self) -> None:
         """The connection is there again, and what was missed comes."""
@@ -113,6 +124,7 @@ class FiresideClient(discord.Client):
         assert self.user is not None
         if message.author.id == self.user.id or message.type not in KINDS or self.desk.leaving:
             return
+        owed = False
         with self.desk.work():
             try:
                 # Before the first await: of an event that comes twice at once, one is dropped.
@@ -126,7 +138,16 @@ class FiresideClient(discord.Client):
             except discord.Forbidden as exc:
                 log.warning(cannot_write(message.channel, exc))
             except Exception as exc:
-                await self._failed(exc, InChannel(message))
+                if not may_pass(exc):
+                    await self._failed(exc, InChannel(message))
+                    return
+                owed = True
+        if owed:
+            await self._insist([partial(self._take_up, message.id, message.channel.id)])
+
+    async def on_cut_off(self, message: discord.Message) -> None:
+        """Answers what a process was killed over that could not even note it."""
+        await self._insist(await self._attempt([partial(self._take_up, message.id, message.channel.id)]))
 
     async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
         """Answers what a question that still waits has become."""
@@ -301,7 +322,9 @@ class FiresideClient(discord.Client):
 
     async def _opening(self, thread: discord.Thread) -> tuple[Turn, ...]:
         """What was said where a thread was opened on a reply of ours."""
-        opened_on = await self._opened_on(thread)
+        opened_on = None
+        with contextlib.suppress(*FAILURES):
+            opened_on = await self._opened_on(thread)
         kept = await self.exchange(opened_on) if opened_on is not None else None
         if opened_on is None or kept is None:
             return ()
@@ -312,8 +335,9 @@ class FiresideClient(discord.Client):
         """The message of ours that a thread was opened on, which has its id; None for any other."""
         opened_on = thread.starter_message
         if opened_on is None and thread.id not in self._elsewhere:
-            with contextlib.suppress(discord.HTTPException):
-                opened_on = await self.get_partial_messageable(thread.parent_id).fetch_message(thread.id)
+            parent = self.get_partial_messageable(thread.parent_id)
+            with contextlib.suppress(discord.NotFound, discord.Forbidden):
+                opened_on = await persist(lambda: parent.fetch_message(thread.id))
         if opened_on is None or self.user is None or opened_on.author.id != self.user.id:
             self._elsewhere.add(thread.id)
             return None
@@ -331,8 +355,8 @@ class FiresideClient(discord.Client):
         if not said and (message.guild is None or not message.content or reading.to_others(message, me)):
             return False
         if isinstance(message.channel, discord.PartialMessageable) and message.guild is not None:
-            with contextlib.suppress(discord.HTTPException):
-                found = await self.fetch_channel(message.channel.id)
+            with contextlib.suppress(*FAILURES):
+                found = await persist(lambda: self.fetch_channel(message.channel.id))
                 if isinstance(found, discord.abc.GuildChannel | discord.Thread) and isinstance(
                     found, discord.abc.Messageable
                 ):
@@ -358,20 +382,52 @@ class FiresideClient(discord.Client):
         if thread.owner_id == self.user.id:
             return True
         if thread.id not in self._threads:
-            self._threads[thread.id] = False
-            with contextlib.suppress(discord.HTTPException):
-                async for before in thread.history(limit=reading.READ_BACK, before=message):
-                    if before.author.id == self.user.id:
-                        self._threads[thread.id] = True
-                        break
-                else:
-                    self._threads[thread.id] = await self._opened_on(thread) is not None
-        return self._threads[thread.id]
+            with contextlib.suppress(*FAILURES):
+                there = await self._has_spoken(thread, message) or await self._opened_on(thread) is not None
+                self._threads.setdefault(thread.id, there)  # it may have said something meanwhile
+        return self._threads.get(thread.id, False)
+
+    async def _has_spoken(self, thread: discord.Thread, before: Snowflake) -> bool:
+        """Whether the bot is among those who said something in a thread of late."""
+
+        async def read() -> bool:
+            said = [m.author async for m in thread.history(limit=reading.READ_BACK, before=before)]
+            return self.user in said
+
+        return await persist(read)
+
+    async def _attempt(self, works: Sequence[Work]) -> list[Work]:
+        """Does all of these; those that Discord fails at for the moment."""
+        few = asyncio.Semaphore(AT_ONCE)
+
+        async def fails(work: Work) -> bool:
+            async with few:
+                try:
+                    await work()
+                except FAILURES as exc:
+                    log.warning(f"Discord fails at what is owed to somebody ({exc}).")
+                    return may_pass(exc)
+            return False
+
+        with self.desk.work():
+            failed = await asyncio.gather(*map(fails, works))
+        return [work for work, again in zip(works, failed, strict=True) if again]
+
+    async def _insist(self, works: Sequence[Work]) -> None:
+        """Does again what Discord failed at, until it is too late for it. Between two tries nothing keeps the bot from
+        stopping: what is owed then is left to the next process."""
+        wait, end = self._again, time.monotonic() + TOO_OLD
+        while works and time.monotonic() < end:
+            await asyncio.sleep(wait)
+            if self.desk.leaving or self.is_closed():
+                return
+            works = await self._attempt(works)
+            wait = min(2 * wait, LONGEST_WAIT)
+        if works:
+            log.warning(f"{len(works)} things that are owed to somebody are given up: Discord fails for too long.")
 
     async def _take_up(self, message: int, channel: int) -> None:
-        """Answers a question that a process before this one had seen, unless it did, or it is too long ago."""
-        if not self.desk.unseen(str(message)):  # this one is at it
-            return
+        """Answers a question that stayed without an answer, unless there is one, or it is too long ago. Raises FAILURES."""
         try:
             place = self.get_channel(channel) or await persist(lambda: self.fetch_channel(channel))
             if isinstance(place, discord.abc.Messageable) and self.user is not None:
@@ -382,43 +438,47 @@ class FiresideClient(discord.Client):
                     await self._answer(asked, replies[0] if replies else None)
         except (discord.NotFound, discord.Forbidden):
             pass  # it is gone, or nothing can be said there any more
-        except (discord.HTTPException, *UNREACHED) as exc:
-            log.warning(f"A question could not be taken up again ({exc}): the next start will try it.")
-            return
+        except FAILURES:
+            raise
         except Exception as exc:
             note_mistake(log, exc)
         await self.desk.done(str(message))
 
     async def _apologize(self, number: int, token: str) -> None:
-        """Tells the person whose interaction a process before this one accepted and never answered."""
-        if not self.desk.unseen(str(number)):
-            return
+        """Tells the person whose interaction a process before this one accepted and never answered. Raises FAILURES."""
         if _age(number) < TOO_OLD and self.application_id is not None:
             hook: Any = discord.Webhook.partial(self.application_id, token, client=self)
-            try:
+            with contextlib.suppress(discord.NotFound, discord.Forbidden):  # the person closed it
                 shown = await persist(lambda: hook.fetch_message("@original"))
                 if unfinished(shown):
                     await persist(lambda: hook.edit_message("@original", content=CUT_SHORT, allowed_mentions=NOBODY))
-            except (discord.NotFound, discord.Forbidden):
-                pass  # the person closed it
-            except (discord.HTTPException, *UNREACHED) as exc:
-                log.warning(f"Somebody could not be told that their command was cut short ({exc}).")
-                return
         await self.desk.done(f"{number}:{token}")
 
-    async def _catch_up(self) -> None:
-        """Passes on what was said while there was no connection, of which Discord doesn't tell."""
-        assert self.user is not None
+    async def _catch_up(self) -> list[Work]:
+        """What there is to do about all that was said while there was no connection, of which Discord doesn't tell."""
         since = discord.Object(discord.utils.time_snowflake(discord.utils.utcnow() - timedelta(seconds=TOO_OLD)))
-        for place in [*self._channels(since.id), *[dm async for dm in self._dms()]]:
-            try:
-                said = await _said_after(place, since, newest=True)
-            except (discord.HTTPException, *UNREACHED):
+        dms = (await self.desk.lately())[:CAUGHT_UP]
+        return [partial(self._look_through, place, since) for place in (*self._channels(since.id), *map(int, dms))]
+
+    async def _look_through(self, place: discord.abc.Messageable | int, since: Snowflake) -> None:
+        """Passes on what nothing of ours replies to in a channel; if that is told by its number, in a DM alone. Raises
+        FAILURES."""
+        assert self.user is not None
+        if isinstance(place, int):
+            found = self.get_channel(place) or await self.fetch_channel(place)
+            if not isinstance(found, discord.DMChannel):
+                return
+            place = found
+        said = await _said_after(place, since, newest=True)
+        shown = {_replied_to(m, self.user.id): m for m in said}
+        for message in said:
+            reply = shown.get(message.id)
+            if message.author.id == self.user.id:
                 continue
-            answered = {_replied_to(m, self.user.id) for m in said}
-            for message in said:
-                if message.id not in answered:
-                    self.dispatch("message", message)
+            if reply is None:
+                self.dispatch("message", message)
+            elif unfinished(reply) and self.desk.unseen(str(message.id)):
+                self.dispatch("cut_off", message)
 
     def _channels(self, since: int) -> list[discord.TextChannel | discord.Thread]:
         """The channels and threads with the newest messages after an event, as far as they may be read."""
@@ -430,19 +490,10 @@ class FiresideClient(discord.Client):
         ]
         return sorted(found, key=lambda place: place.last_message_id or 0)[-CAUGHT_UP:]
 
-    async def _dms(self) -> AsyncGenerator[discord.DMChannel]:
-        """The DMs that something was answered in of late. There is no way to others: Discord lists none to a bot."""
-        for number in (await self.desk.lately())[:CAUGHT_UP]:
-            if (place := self.get_channel(int(number))) is None:
-                with contextlib.suppress(discord.HTTPException, *UNREACHED):
-                    place = await self.fetch_channel(int(number))
-            if isinstance(place, discord.DMChannel):
-                yield place
-
     async def _failed(self, exc: Exception, outlet: Outlet) -> None:
         """A mistake of ours: noted in full, and said in a sentence."""
         note_mistake(log, exc)
-        with contextlib.suppress(discord.HTTPException, aiohttp.ClientError, OSError):
+        with contextlib.suppress(*FAILURES):
             await outlet.finish([Part(BROKEN)])
 
     def _delete(self, message: int) -> None:

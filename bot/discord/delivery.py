@@ -21,10 +21,12 @@ log = logging.getLogger("fireside.discord")
 T = TypeVar("T")
 TYPING_LASTS = 8.0  # seconds; Discord shows it for ten
 TRIES = 4
+PATIENT = 8  # tries that a reply has: a minute and a half where Discord names no time
 LONGEST_WAIT = 30.0  # seconds that a refused request is waited for
 NOBODY = discord.AllowedMentions.none()
 QUEUED = "You are number {place} in the queue."
-UNREACHED = (aiohttp.ClientError, OSError)
+UNREACHED = (aiohttp.ClientError, ConnectionError, TimeoutError)
+FAILURES = (discord.HTTPException, *UNREACHED)
 OWED = "owed"  # of an interaction's extras: Discord took no answer, and may later; the next process tells the person
 UNKNOWN_MESSAGE, ALREADY_ACKNOWLEDGED, NO_HISTORY = 10008, 40060, 160002
 
@@ -95,7 +97,7 @@ async def typing(channel: discord.abc.Messageable) -> AsyncGenerator[None]:
     """Shows that the bot types, from now on; an indicator that can't be shown holds nothing up."""
 
     async def keep() -> None:
-        with contextlib.suppress(discord.HTTPException, aiohttp.ClientError, OSError):
+        with contextlib.suppress(*FAILURES):
             while True:
                 await channel.typing()
                 await asyncio.sleep(TYPING_LASTS)
@@ -109,26 +111,26 @@ async def typing(channel: discord.abc.Messageable) -> AsyncGenerator[None]:
             await task
 
 
-async def persist(call: Callable[[], Awaitable[T]]) -> T:
+async def persist(call: Callable[[], Awaitable[T]], tries: int = TRIES) -> T:
     """What a call to Discord gives, tried again while Discord has too much to do or the connection breaks."""
     wait = 1.0
-    for _ in range(TRIES - 1):
+    for _ in range(tries - 1):
         try:
             return await call()
-        except discord.HTTPException as exc:
-            if not _may_pass(exc):
+        except FAILURES as exc:
+            if not may_pass(exc):
                 raise
             wait = _retry_after(exc, wait)
-        except (aiohttp.ClientError, OSError):
-            pass
         await asyncio.sleep(min(wait, LONGEST_WAIT))
         wait *= 2
     return await call()
 
 
-def _may_pass(exc: Exception) -> bool:
-    """Whether the same call may do later."""
-    return exc.status == 429 or exc.status >= 500 if isinstance(exc, discord.HTTPException) else True
+def may_pass(exc: Exception) -> bool:
+    """Whether the same call may do later: Discord has too much to do, or wasn't reached."""
+    if isinstance(exc, discord.HTTPException):
+        return exc.status == 429 or exc.status >= 500
+    return isinstance(exc, UNREACHED)
 
 
 async def deferred(interaction: discord.Interaction[Any], *, ephemeral: bool = False, thinking: bool = False) -> None:
@@ -155,9 +157,9 @@ class InChannel:
     async def show(self, update: Update) -> None:
         """See Outlet."""
         part = Part(progress(update))
-        with contextlib.suppress(discord.HTTPException, aiohttp.ClientError, OSError):
+        with contextlib.suppress(*FAILURES):
             if self._shown is None:
-                self._shown = await self._send(part)
+                self._shown = await self._send(part, tries=TRIES)
             else:
                 await self._shown.edit(**part.editing())
 
@@ -175,32 +177,32 @@ class InChannel:
     async def withdraw(self) -> None:
         """Takes back what was shown."""
         if self._shown is not None:
-            with contextlib.suppress(discord.HTTPException, aiohttp.ClientError, OSError):
+            with contextlib.suppress(*FAILURES):
                 await self._shown.delete()
 
     async def _first(self, part: Part) -> discord.Message:
         shown = self._shown
         if shown is not None:
             with contextlib.suppress(discord.NotFound):  # somebody deleted it meanwhile
-                return await persist(lambda: shown.edit(**part.editing()))
+                return await persist(lambda: shown.edit(**part.editing()), PATIENT)
             return await self._send(part, "-0")
         sent = await self._send(part)
         if sent.content.strip() != part.content.strip():
             # Progress that was posted though its answer was lost: Discord gives that back for the same nonce.
-            return await persist(lambda: sent.edit(**part.editing()))
+            return await persist(lambda: sent.edit(**part.editing()), PATIENT)
         return sent
 
-    async def _send(self, part: Part, nth: str = "") -> discord.Message:
+    async def _send(self, part: Part, nth: str = "", tries: int = PATIENT) -> discord.Message:
         given: dict[str, Any] = {**part.sending(), "nonce": f"{self._message.id}{nth}"}
         reference = self._message.to_reference(fail_if_not_exists=False)
         channel = self._message.channel
         try:
-            return await persist(lambda: channel.send(**given, reference=reference, mention_author=False))
+            return await persist(lambda: channel.send(**given, reference=reference, mention_author=False), tries)
         except discord.HTTPException as exc:
             if exc.code != NO_HISTORY:
                 raise
             # Who may not read the past may not reply to it; a plain message is better than none.
-            return await persist(lambda: channel.send(**given))
+            return await persist(lambda: channel.send(**given), tries)
 
 
 class ToInteraction:
@@ -229,7 +231,7 @@ class ToInteraction:
     async def show(self, update: Update) -> None:
         """See Outlet."""
         if not self._expired:
-            with contextlib.suppress(discord.HTTPException, aiohttp.ClientError, OSError):
+            with contextlib.suppress(*FAILURES):
                 await self.interaction.edit_original_response(**Part(progress(update)).editing())
 
     async def finish(self, parts: Sequence[Part]) -> discord.Message | None:
@@ -258,7 +260,8 @@ class ToInteraction:
         if not self._expired:
             try:
                 if first:
-                    return await persist(lambda: self.interaction.edit_original_response(**part.editing()))
+                    edit = self.interaction.edit_original_response
+                    return await persist(lambda: edit(**part.editing()), PATIENT)
                 return await self._follow_up(part)
             except discord.HTTPException as exc:
                 if exc.code == UNKNOWN_MESSAGE:  # the person closed it
@@ -271,7 +274,7 @@ class ToInteraction:
     async def _follow_up(self, part: Part) -> discord.Message:
         given = part.sending()
         send = self.interaction.followup.send
-        return await persist(lambda: send(**given, ephemeral=self.private, wait=True))
+        return await persist(lambda: send(**given, ephemeral=self.private, wait=True), PATIENT)
 
     async def _instead(self, part: Part) -> discord.Message | None:
         places: list[discord.abc.Messageable] = [self.interaction.user]
@@ -281,9 +284,9 @@ class ToInteraction:
         given = part.sending()
         for place in places:
             try:
-                sent = await persist(lambda place=place: place.send(**given))
+                sent = await persist(lambda place=place: place.send(**given), PATIENT)
             except discord.HTTPException as exc:
-                self.interaction.extras[OWED] = _may_pass(exc)
+                self.interaction.extras[OWED] = may_pass(exc)
                 continue
             self.interaction.extras[OWED] = False
             return sent
@@ -306,8 +309,8 @@ async def tell_mistake(interaction: discord.Interaction[Any], error: Exception) 
             await outlet.accept()
             await outlet.finish([Part(text)])
         interaction.extras[OWED] = False
-    except (discord.HTTPException, *UNREACHED) as exc:
-        interaction.extras[OWED] = _may_pass(exc)
+    except FAILURES as exc:
+        interaction.extras[OWED] = may_pass(exc)
 
 
 def cannot_write(channel: object, exc: discord.HTTPException) -> str:
@@ -320,7 +323,9 @@ def cannot_write(channel: object, exc: discord.HTTPException) -> str:
     )
 
 
-def _retry_after(exc: discord.HTTPException, otherwise: float) -> float:
+def _retry_after(exc: Exception, otherwise: float) -> float:
+    if not isinstance(exc, discord.HTTPException):
+        return otherwise
     try:
         return float(exc.response.headers["Retry-After"])
     except (KeyError, ValueError, TypeError):

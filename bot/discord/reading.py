@@ -9,6 +9,7 @@ from typing import NamedTuple
 import discord
 
 from bot.desk import FORGOTTEN, TURNS
+from bot.discord.delivery import FAILURES, persist
 from bot.discord.rendering import question_of
 from bot.discord.rendering import reading as read
 from persona.types import Turn
@@ -84,9 +85,10 @@ async def referred(message: discord.Message) -> discord.Message | None:
         return None
     if reference.cached_message is not None:
         return reference.cached_message
+    number = reference.message_id
     try:
-        return await message.channel.fetch_message(reference.message_id)
-    except discord.HTTPException:
+        return await persist(lambda: message.channel.fetch_message(number))
+    except FAILURES:
         return None
 
 
@@ -98,9 +100,13 @@ async def history(message: discord.Message, me: discord.ClientUser, recall: Reca
         return _turns(chain, me, recall)
     if message.guild is not None and not isinstance(message.channel, discord.Thread):
         return ()
+
+    async def read() -> list[discord.Message]:
+        return [m async for m in message.channel.history(limit=READ_BACK, before=message) if m.id > since]
+
     try:
-        before = [m async for m in message.channel.history(limit=READ_BACK, before=message) if m.id > since]
-    except discord.HTTPException:
+        before = await persist(read)
+    except FAILURES:
         return ()
     return _turns(_between(before, message.author.id, me, recall), me, recall)
 

@@ -41,8 +41,14 @@ async def running(
     Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY = fake.api_url, yarl.URL(fake.gateway_url)
     store = await Store.open(folder / FILE)
     client = FiresideClient(
-        Host(fireside, store, **host), store, folder, content=content, pace=PACE, guild_ready_timeout=0.02
-    )  # type: ignore[arg-type]
+        Host(fireside, store, **host),
+        store,
+        folder,
+        content=content,
+        pace=PACE,
+        again=PACE,
+        guild_ready_timeout=0.02,  # type: ignore[arg-type]
+    )
     task = asyncio.create_task(client.start(fake.token))
     try:
         await fake.until(lambda: task.done() or fake.gateway.ready)

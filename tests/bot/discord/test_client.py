@@ -242,6 +242,7 @@ async def test_a_long_reply_that_stands_there_whole_is_left_alone_by_the_next_pr
     assert await store.first_sight("discord", asked.id, fake.general.id)
     await store.close()
     async with running(fake, Scripted(), tmp_path) as bot:
+        await fake.until(bot.client.is_ready)
         await fake.reply_to(await fake.say(fake.bob, fake.general, "And its oil?", mention_bot=True))
         assert [q.text for q in bot.fireside.asked] == ["And its oil?"]
     assert await left_behind(tmp_path) == []
@@ -451,6 +452,46 @@ async def test_a_question_that_can_t_be_read_again_yet_is_kept_for_the_next_star
     fake.faults.clear()
     async with running(fake, Scripted(), tmp_path):
         assert "What is a lamp?" in (await fake.reply_to(asked, done=lambda m: m.reply_to is asked)).content
+
+
+async def test_a_channel_that_can_t_be_read_for_the_moment_is_looked_through_again(fake: FakeDiscord, tmp_path: Path):
+    asked = await fake.say(fake.alice, fake.general, "What is a lamp?", mention_bot=True)
+    fake.fail("GET", "/channels/*/messages", 429, times=25, retry_after=0.001)  # more than one reading's tries
+    async with running(fake, Scripted(), tmp_path):
+        assert "What is a lamp?" in (await fake.reply_to(asked)).content
+
+
+async def test_a_reply_that_discord_does_not_take_for_long_comes_once_it_does(bot: Bot):
+    fake = bot.fake
+    fake.fail("POST", "/channels/*/messages", 429, times=45, retry_after=0.001)  # more than one reply's tries
+    asked = await fake.say(fake.alice, fake.general, "What is a lamp?", mention_bot=True)
+    assert "What is a lamp?" in (await fake.reply_to(asked, timeout=20)).content
+    await bot.client.desk.drain(5.0)
+    assert len(fake.messages(fake.general, author=fake.bot)) == 1
+
+
+async def test_progress_of_a_killed_process_that_could_note_nothing_gives_way_to_the_answer(
+    fake: FakeDiscord, tmp_path: Path
+):
+    asked = await fake.say(fake.alice, fake.general, "What is a lamp?", mention_bot=True)
+    waits = fake.message(fake.general, fake.bot, "-# You are number 3 in the queue.", type=19, reply_to=asked)
+    waits.reference = {"message_id": asked.id, "channel_id": fake.general.id, "guild_id": fake.guild.id}
+    async with running(fake, Scripted(), tmp_path):
+        await fake.until(lambda: waits.content.startswith("You asked: What is a lamp?"))
+    assert fake.messages(fake.general, author=fake.bot) == [waits]
+
+
+async def test_a_thread_that_can_t_be_read_for_the_moment_is_still_its_own(fake: FakeDiscord, tmp_path: Path):
+    async with running(fake, Scripted(), tmp_path / "one"):
+        thread = await fake.start_thread(fake.alice, fake.general, "Lamps")
+        await fake.reply_to(await fake.say(fake.alice, thread, "What is a lamp?", mention_bot=True))
+    async with running(fake, Scripted(), tmp_path / "other"):
+        fake.fail("GET", "/channels/*/messages", 429, times=None, retry_after=0.001)
+        read = len(fake.requests)
+        await fake.say(fake.alice, thread, "And its oil?")
+        await fake.until(lambda: sum(str(r.path).endswith("/messages") for r in fake.requests[read:]) >= 20)
+        fake.faults.clear()
+        assert "And its wick?" in (await fake.reply_to(await fake.say(fake.alice, thread, "And its wick?"))).content
 
 
 async def test_progress_whose_posting_was_lost_gives_way_to_the_answer(fake: FakeDiscord, tmp_path: Path):
