@@ -2,8 +2,13 @@
 
 Two things stand in it. The threshold in use without a wish for a risk is the lowest at which the unanswerable questions
 that get an answer stay within a stated share: chosen, not certified. The levels are certified: for each the lowest
-threshold whose risk is below it, by Learn then Test, for a stated mix of questions.
+threshold whose risk is below it, by Learn then Test, for a stated mix of questions. Before that the fitted probabilities are
+brought to what they are worth on this split; that keeps their order, so it bears on no risk.
 """
+
+# scikit-learn ships no type information.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false
 
 from __future__ import annotations
 
@@ -14,11 +19,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from sklearn.linear_model import LogisticRegression
+
 from evals.metrics import cases_needed, clopper_pearson_upper, learn_then_test
 from evals.run import ANSWERS
 from evals.runs import Result
 from persona.errors import InputError
-from persona.models import FORMAT, Calibration, Level
+from persona.models import AS_FITTED, FORMAT, Calibration, Level, Scale, log_odds
 from persona.pipeline import NOT_CERTIFIED, Fireside
 from persona.types import Decision
 
@@ -72,6 +79,31 @@ MIX = {
 }
 
 
+def fit_scale(rows: Sequence[Scored]) -> Scale:
+    """What makes the fitted probabilities the share of right answers in the stated mix (`Scale`); as fitted where the cases
+    say nothing of that. Fitting weighs the kinds otherwise than the mix does, and shrinks what it is not sure of."""
+    given = [r for r in rows if 0 <= r.confidence <= 1]
+    right = [r.right for r in given]
+    if len(set(right)) < 2:
+        return AS_FITTED
+    kinds = [kind_of(r) for r in given]
+    weights = [MIX[kind] / sum(kind_of(r) == kind for r in rows) for kind in kinds]
+    z = [[log_odds(r.confidence)] for r in given]
+    model = LogisticRegression(C=math.inf).fit(z, right, sample_weight=weights)
+    slope, intercept = float(model.coef_[0][0]), float(model.intercept_[0])
+    return Scale(slope=round(slope, 4), intercept=round(intercept, 4)) if slope > 0 else AS_FITTED
+
+
+def told(rows: Sequence[Scored], scale: Scale) -> list[Scored]:
+    """The rows with their confidences as a scale tells them."""
+    return [r._replace(confidence=scale.told(r.confidence)) if 0 <= r.confidence <= 1 else r for r in rows]
+
+
+def kind_of(row: Scored) -> str:
+    """The kind of question, as in MIX."""
+    return "answerable" if row.answerable else "near_miss" if row.near_miss else "unanswerable, no near-miss"
+
+
 def false_answers(rows: Sequence[Scored], threshold: float, near_misses: float = NEAR_MISSES) -> float:
     """The share of unanswerable questions that get an answer, for a mix with that share of near-misses.
 
@@ -116,11 +148,7 @@ def mixed(rows: Sequence[Scored], seed: int = 0) -> list[Scored]:
     for row in rows:
         by_group.setdefault(row.group, []).append(row)
     single = [chance.choice(group) for group in by_group.values()]
-    kinds = {
-        "answerable": [r for r in single if r.answerable],
-        "near_miss": [r for r in single if not r.answerable and r.near_miss],
-        "unanswerable, no near-miss": [r for r in single if not r.answerable and not r.near_miss],
-    }
+    kinds = {kind: [r for r in single if kind_of(r) == kind] for kind in MIX}
     size = min(len(kinds[kind]) / share for kind, share in MIX.items())
     return [row for kind, share in MIX.items() for row in chance.sample(kinds[kind], int(size * share))]
 
@@ -209,12 +237,14 @@ def calibration(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Calibration:
-    """The calibration of a persona from a run over *certify* at threshold 0.
+    """The calibration of a persona from a run over *certify* at threshold 0 with the confidences as fitted.
 
     `max_risk`: the threshold of that level is the one in use; InputError, saying how many cases it would need, if the
     cases don't support it.
     """
     rows = scored(results)
+    scale = fit_scale(rows)
+    rows = told(rows, scale)
     chosen = choose(rows, max_false)
     independent = mixed(rows, seed)
     levels = certify(independent, (*LEVELS, *([max_risk] if max_risk is not None else [])), confidence)
@@ -246,6 +276,7 @@ def calibration(
             "false_answers": round(chosen.false_answers, 4),
         },
         confidence=confidence,
+        scale=scale,
         mix={**{kind: round(share, 4) for kind, share in MIX.items()}, "cases": len(independent)},
         cases=hashlib.sha256("\n".join(r.case.model_dump_json() for r in results).encode()).hexdigest()[:16],
         levels=levels,

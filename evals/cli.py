@@ -27,7 +27,7 @@ from persona.card import load_card
 from persona.corpus import load_corpus
 from persona.errors import ConfigError, InputError
 from persona.llama import JUDGE_HEAD, JUDGE_MODEL, LlamaEmbedder, LlamaJudge
-from persona.models import blank, load_calibration, load_coefficients
+from persona.models import AS_FITTED, blank, load_calibration, load_coefficients
 from persona.settings import Settings, load_settings
 
 app = typer.Typer(no_args_is_help=True, help="Measure how often it is wrong, and how often it refuses for nothing.")
@@ -253,14 +253,18 @@ def external_command(
     if closed:
         loaded = loaded.closed()
     card = load_card(settings.persona)
+    known = load_calibration(card.calibration) if card.calibration else None
     if threshold is None:
-        if card.calibration is None:
+        if known is None:
             raise ConfigError(f"The persona card '{card.path}' names no calibration file. Give --threshold.")
-        threshold = load_calibration(card.calibration).threshold
+        threshold = known.threshold
+    scale = known.scale if known else AS_FITTED
     embedder, judge = LlamaEmbedder(), LlamaJudge()
     with _bar("Reading and asking…", None) as tell:
         fitted = load_coefficients()
-        score = external.evaluate(loaded, embedder, fitted, threshold, tell, limit=limit or None, judge=judge)
+        score = external.evaluate(
+            loaded, embedder, fitted, threshold, tell, limit=limit or None, judge=judge, scale=scale
+        )
     embedder.close()
     judge.close()
     title = f"{score.name}: {score.questions} questions, {score.passages} passages, {score.skipped} skipped"
@@ -321,7 +325,7 @@ def calibrate_command(
         blank_line.close()
         fitting.write(fitted.model_copy(update={"judge": judge.fingerprint}))
         load_coefficients.cache_clear()
-    fireside = open_line(settings, 0.0)
+    fireside = open_line(settings).at(0.0, AS_FITTED)
     path = fireside.card.calibration
     if path is None:
         raise ConfigError(f"The persona card '{fireside.card.path}' names no calibration file. Add `calibration = …`.")
@@ -341,7 +345,8 @@ def calibrate_command(
             f"{level.bound:.1%}" if level.bound is not None else "-",
         )
     out.print(table)
-    lacks = calibration.wanting(calibration.mixed(calibration.scored(results)), value.levels, confidence)
+    rows = calibration.told(calibration.scored(results), value.scale)
+    lacks = calibration.wanting(calibration.mixed(rows), value.levels, confidence)
     if lacks is not None:
         found = f"{lacks.errors} of the surest {lacks.answers} answers are wrong"
         needed = "no number of cases would do" if lacks.cases is None else f"about {lacks.cases:,} answers would do"

@@ -44,7 +44,7 @@ from persona.decision import Policy
 from persona.errors import ConfigError, InputError
 from persona.evidence import MAX_CHARACTERS
 from persona.index import PassageIndex
-from persona.models import Coefficients
+from persona.models import AS_FITTED, Coefficients, Scale
 from persona.pipeline import NOT_CERTIFIED, Fireside
 from persona.text import clean, ends_sentence, split_sentences
 from persona.types import Citation, Decision, Embedder, Judge, Question, Reason, Reply, Turn
@@ -494,11 +494,12 @@ def evaluate(
     limit: int | None = None,
     plain_threshold: float = PLAIN_THRESHOLD,
     judge: Judge | None = None,
+    scale: Scale = AS_FITTED,
 ) -> ExternalScore:
     """Asks the line and the plain bot every question of a set, of an index of its passages made for this run in memory.
 
-    `threshold` (0..1) is the line's; the coefficients are the fitted ones, so nothing is learned from the set. `limit`
-    keeps the first n questions of each kind. `progress` is told (done, all), first of the rows embedded, then of the
+    `threshold` (0..1) and `scale` are the line's; the coefficients are the fitted ones, so nothing is learned from the set.
+    `limit` keeps the first n questions of each kind. `progress` is told (done, all), first of the rows embedded, then of the
     questions asked. ConfigError if the coefficients are for another embedding.
     """
     if coefficients.embedding != embedder.fingerprint:
@@ -515,7 +516,7 @@ def evaluate(
         index = PassageIndex(f"external-{corpus.fingerprint[-16:]}")
         try:
             index.build(corpus, embedder, progress)
-            policy = Policy(coefficients, threshold, NOT_CERTIFIED)
+            policy = Policy(coefficients, threshold, NOT_CERTIFIED, scale)
             fireside = Fireside(card, corpus, index, embedder, coefficients, policy, judge)
             plain = PlainRag(fireside, plain_threshold)
             try:

@@ -46,6 +46,7 @@ def describe(
         hashlib.sha256(COEFFICIENTS.read_bytes()).hexdigest(),
         fireside.embedder.fingerprint,
         f"{fireside.policy.threshold:.6f}",
+        fireside.policy.scale.model_dump_json(),
         *systems,
         *([writer.name] if writer else []),
     ]

@@ -126,9 +126,6 @@ class Analysis:
     followed_up: bool
     resumes: bool = False  # the text answers or doubts what the bot said: it is no matter of its own
     picks: bool = False  # it answers a question back
-    told: frozenset[str] = (
-        frozenset()
-    )  # stems of the reply that a follow-up goes on from: to tell that again answers little
 
 
 class Analyser:

@@ -15,7 +15,7 @@ from persona.analysis import Analysis, AnswerKind
 from persona.corpus import Corpus
 from persona.evidence import Span
 from persona.judging import judged
-from persona.models import Coefficients, Logistic
+from persona.models import AS_FITTED, Coefficients, Logistic, Scale
 from persona.text import stem, stem_set, words
 from persona.types import Judge, Reason
 
@@ -41,11 +41,12 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Policy:
-    """The fitted coefficients and the threshold that a risk level sets."""
+    """The fitted coefficients, the threshold that a risk level sets, and what makes a confidence of a fitted probability."""
 
     coefficients: Coefficients
     threshold: float
     risk: str
+    scale: Scale = AS_FITTED
 
 
 def rank(spans: Sequence[Span], ranker: Logistic) -> list[Span]:
@@ -177,6 +178,7 @@ def decide(
     if judge and fitted.reranker and fitted.judged and confidence >= fitted.gate:
         features = decision_features(analysis, ranked := rejudged(analysis, ranked, fitted.reranker, judge))
         confidence = fitted.judged.probability(features)
+    confidence = policy.scale.told(confidence)
     if ambiguous is not None:
         features["ambiguous"] = ambiguous
         # Where the evidence is good enough to answer, asking back needs a better reason.

@@ -137,9 +137,36 @@ class Level(BaseModel):
         return f"{100 * self.risk:.3g}% certified" if self.certified else "not certified"
 
 
+def log_odds(probability: float) -> float:
+    """ln(p / (1 - p)), of four digits and neither 0 nor 1, as replies give probabilities: so what is fitted on replies holds
+    for them to the last digit."""
+    p = min(max(round(probability, 4), 1e-4), 1 - 1e-4)
+    return math.log(p / (1 - p))
+
+
+class Scale(BaseModel):
+    """What a fitted probability is worth on a corpus: its log odds, stretched and moved. Platt, "Probabilistic outputs for
+    support vector machines" (1999). It keeps the order, so it changes no decision, only what a confidence says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    slope: float = Field(default=1.0, gt=0)
+    intercept: float = 0.0
+
+    def told(self, probability: float) -> float:
+        """The confidence, in 0..1, that stands for a fitted probability."""
+        if self == AS_FITTED:
+            return probability
+        return 1.0 / (1.0 + math.exp(-(self.slope * log_odds(probability) + self.intercept)))
+
+
+AS_FITTED = Scale()
+
+
 class Calibration(BaseModel):
     """A persona's threshold: from which confidence on it answers. ``corpus`` and ``coefficients`` (hashes) are what it was
-    chosen for; if either has changed, it is void. ``levels`` holds for `mix`, the shares of the kinds of questions."""
+    chosen for; if either has changed, it is void. ``levels`` holds for `mix`, the shares of the kinds of questions.
+    ``scale`` makes confidences of fitted probabilities, for that mix too."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -151,6 +178,7 @@ class Calibration(BaseModel):
     chosen: dict[str, str | int | float]
     confidence: float = Field(default=0.95, ge=0.5, lt=1)
     mix: dict[str, float] = Field(default_factory=dict)
+    scale: Scale = AS_FITTED
     cases: str = ""
     levels: tuple[Level, ...] = ()
 

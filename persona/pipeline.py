@@ -24,13 +24,14 @@ from persona.errors import ConfigError, FiresideError, ModelError
 from persona.evidence import Evidence, Span
 from persona.index import Built, PassageIndex
 from persona.leaning import Leaning
+from persona.lexical import LexicalIndex
 from persona.lookup import FOUND, Lookup, asks_who_said, said_what
 from persona.model_voice import ModelVoice, Written
-from persona.models import Calibration, Coefficients, load_calibration, load_coefficients
+from persona.models import Calibration, Coefficients, Scale, load_calibration, load_coefficients
 from persona.retrieval import Retrieved, Retriever
 from persona.spelling import Spelling
 from persona.support import Support, SupportModel
-from persona.text import STOPWORDS, clean, stem, terms, words
+from persona.text import STOPWORDS, clean, terms, words
 from persona.types import (
     MAX_QUESTION,
     ChatModel,
@@ -59,7 +60,9 @@ NEAREST_COSINE = 0.35  # below this the "nearest" thing said has nothing to do w
 _NEAREST_CHARACTERS = 260
 _NEAREST_WORDS = 6
 _SENSE_CHARACTERS = 90  # of a heading
-_SENSE_WORDS = 4  # that tell one sense from another
+_GIST_CHARACTERS = 56
+_STOPS = re.compile(r"[.!?;]\s")  # behind which an option that is read from a question back would end
+_WHOLE = 2.0  # what a clause's beginning or end is worth at that of a stretch, as rarity
 
 
 @dataclass
@@ -189,10 +192,10 @@ class Fireside:
         other.lookup = self.lookup.over(other.retriever)
         return other
 
-    def at(self, threshold: float) -> Fireside:
-        """The same persona with another threshold, which nothing certifies."""
+    def at(self, threshold: float, scale: Scale | None = None) -> Fireside:
+        """The same persona with another threshold, which nothing certifies, and another scale of confidences."""
         other = copy.copy(self)
-        other.policy = Policy(self.policy.coefficients, threshold, NOT_CERTIFIED)
+        other.policy = Policy(self.policy.coefficients, threshold, NOT_CERTIFIED, scale or self.policy.scale)
         return other
 
     def speaking(self, model: ChatModel, support: SupportModel | None, *, think: bool = False) -> Fireside:
@@ -371,16 +374,14 @@ class Fireside:
         return reply.finish(Reason.AMBIGUOUS, text, verdict.confidence, options=options)
 
     def _sense(self, span: Span) -> str:
-        """A few words that name what a span is about: its heading, or its rarest words."""
+        """A few words that name what a span is about: its heading, or the stretch of it that tells most."""
         passage = span.hit.passage
         talk = self.corpus.catalog.talk_of(passage.document).name
         sentence = span.sentences[0]
         if not passage.kind.verbatim:
             return f"{shorten(passage.context.split(': ')[-1], _SENSE_CHARACTERS, placeholder='…')} ({talk})"
-        forms = {stem(w): w for w in reversed(words(span.search)) if w not in STOPWORDS and w.isalpha()}
-        rare = sorted(forms, key=lambda t: -self.retriever.lexical.idf(t))[:_SENSE_WORDS]
-        about = ", ".join(forms[t] for t in sorted(rare, key=lambda t: words(span.search).index(forms[t])))
-        about = about or shorten(span.search, _SENSE_CHARACTERS // 2, placeholder="…")  # all its words are common ones
+        told = max(span.sentences, key=lambda one: rarity(one.search, self.retriever.lexical))
+        about = gist(told.search, self.retriever.lexical)
         at = clock(sentence.start)
         return f"{about} ({talk}{', ' + at if at else ''})"
 
@@ -525,19 +526,20 @@ def policy_of(
     """
     calibration = load_calibration(card.calibration) if card.calibration else None
     void = why_void(calibration, corpus, coefficients, judged=judged)
+    holds = None if void else calibration
     if risk is not None:
-        level = calibration.level(risk) if calibration and not void else None
-        if level is None or level.threshold is None:
-            have = [f"{x.risk:.3g}" for x in calibration.levels if x.certified] if calibration and not void else []
+        level = holds.level(risk) if holds else None
+        if holds is None or level is None or level.threshold is None:
+            have = [f"{x.risk:.3g}" for x in holds.levels if x.certified] if holds else []
             raise ConfigError(
                 f"A risk of {risk:.3g} is not certified for the persona '{card.id}'"
                 + (f": {void}. " if void else f". Certified: {', '.join(have) or 'none'}. ")
                 + "Leave 'risk' unset, or run `fireside eval calibrate`."
             )
-        return Policy(coefficients, level.threshold, level.name)
-    if calibration is None or void:
+        return Policy(coefficients, level.threshold, level.name, holds.scale)
+    if holds is None:
         return Policy(coefficients, CAUTIOUS_THRESHOLD, NOT_CERTIFIED)
-    return Policy(coefficients, calibration.threshold, calibration.risk)
+    return Policy(coefficients, holds.threshold, holds.risk, holds.scale)
 
 
 def why_void(
@@ -559,3 +561,27 @@ def why_uncalibrated(card: Card, corpus: Corpus, coefficients: Coefficients | No
     """Why the persona's calibration does not hold; empty if it does."""
     calibration = load_calibration(card.calibration) if card.calibration else None
     return why_void(calibration, corpus, coefficients or load_coefficients())
+
+
+def gist(text: str, lexical: LexicalIndex) -> str:
+    """The stretch of a sentence with the rarest words, at best from a clause's beginning to its end; "…" where it is cut."""
+    parts = text.split()
+    ends = [i for i, part in enumerate(parts) if part[-1] in ",;:.?!–—"] + [len(parts) - 1]
+    best, chosen = -1.0, (0, len(parts))
+    for first in range(len(parts)):
+        begins = first == 0 or first - 1 in ends
+        for end in range(first + 1, len(parts) + 1):
+            stretch = " ".join(parts[first:end])
+            if len(stretch) > _GIST_CHARACTERS or _STOPS.search(stretch):
+                break
+            worth = rarity(stretch, lexical) + _WHOLE * (begins + (end - 1 in ends)) + len(stretch) / _GIST_CHARACTERS
+            if worth > best:
+                best, chosen = worth, (first, end)
+    first, end = chosen
+    stretch = shorten(" ".join(parts[first:end]), _GIST_CHARACTERS, placeholder="").strip(" ,;:.?!–—")
+    return f"{'…' if first else ''}{stretch}{'…' if end < len(parts) else ''}"
+
+
+def rarity(text: str, lexical: LexicalIndex) -> float:
+    """How much of what is rare in the talks a text has."""
+    return sum(lexical.idf(t) for t in set(terms(text)))

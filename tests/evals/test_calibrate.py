@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
-from evals.calibrate import MIX, Scored, certify, choose, mixed, rounded_up, start, wanting
+from evals.calibrate import MIX, Scored, certify, choose, fit_scale, mixed, rounded_up, start, told, wanting
 from evals.metrics import cases_needed
 from persona.errors import InputError
-from persona.models import Calibration, Level
+from persona.models import AS_FITTED, Calibration, Level, Scale, log_odds
 
 
 def rows(count: int, *, wrong_from: int, group: str = "") -> list[Scored]:
@@ -105,3 +109,56 @@ def test_no_number_of_cases_certifies_a_risk_below_the_share_of_errors() -> None
 def test_nothing_is_wanting_where_every_level_is_certified() -> None:
     good = rows(400, wrong_from=400)
     assert wanting(good, certify(good, [0.05], 0.95), 0.95) is None
+
+
+def timid(count: int = 4000) -> list[Scored]:
+    """Answers whose log odds of being right are 1 above, and 1.5 times, what they say; in the stated mix."""
+    draw = random.Random(0)
+    out: list[Scored] = []
+    for number in range(count):
+        said = draw.uniform(0.02, 0.9)
+        right = draw.random() < Scale(slope=1.5, intercept=1.0).told(said)
+        # In each kind the same share is right: how the kinds are weighed has no part in it.
+        kind = draw.choices(list(MIX), list(MIX.values()))[0]
+        out.append(Scored(said, kind == "answerable", kind == "near_miss", right, str(number)))
+    return out
+
+
+def test_confidences_are_brought_to_the_share_that_is_right() -> None:
+    made = timid()
+    scale = fit_scale(made)
+    assert scale.slope == pytest.approx(1.5, abs=0.15)
+    assert scale.intercept == pytest.approx(1.0, abs=0.15)
+    after = told(made, scale)
+    middle = [r for r in after if 0.4 <= r.confidence <= 0.6]
+    assert sum(r.right for r in middle) / len(middle) == pytest.approx(0.5, abs=0.05)
+
+
+def test_the_mix_and_not_the_number_of_cases_says_what_a_confidence_is_worth() -> None:
+    made = timid()
+    more = [*made, *(r._replace(right=False) for r in made if not r.answerable for _ in range(3))]
+    alike = [*made, *(r._replace(right=False) for r in made if not r.answerable)]
+    assert fit_scale(more).intercept < fit_scale(made).intercept
+    twice = [r for r in alike for _ in range(2 if r.answerable else 1)]
+    assert fit_scale(twice).intercept == pytest.approx(fit_scale(alike).intercept, abs=1e-3)
+
+
+def test_where_nothing_can_be_learned_confidences_stay_as_they_were_fitted() -> None:
+    assert fit_scale(rows(50, wrong_from=50)) == fit_scale([]) == AS_FITTED
+    upside_down = [Scored(i / 100, True, False, i < 50, str(i)) for i in range(100)]
+    assert fit_scale(upside_down) == AS_FITTED
+
+
+@given(st.lists(st.floats(0, 1), min_size=2), st.floats(0.1, 5), st.floats(-3, 3))
+def test_a_scale_keeps_the_order_and_what_replies_show(found: list[float], slope: float, intercept: float) -> None:
+    scale = Scale(slope=slope, intercept=intercept)
+    shown = [scale.told(p) for p in sorted(found)]
+    assert shown == sorted(shown)
+    assert all(0 < p < 1 for p in shown)
+    assert shown == [scale.told(round(p, 4)) for p in sorted(found)]
+    assert log_odds(AS_FITTED.told(0.25)) == log_odds(0.25)
+
+
+def test_what_no_threshold_decides_about_is_left_as_it_is() -> None:
+    made = [Scored(2.0, False, False, False), Scored(-1.0, True, False, False)]
+    assert told(made, Scale(intercept=2.0)) == made

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from persona.card import Card, load_card
 from persona.corpus import Corpus
 from persona.errors import ConfigError, PassageIndexError
+from persona.followups import options_of
 from persona.index import PassageIndex
 from persona.llama import LlamaEmbedder
-from persona.models import FORMAT, load_coefficients
-from persona.pipeline import CAUTIOUS_THRESHOLD, Fireside, policy_of
+from persona.models import AS_FITTED, FORMAT, Scale, load_coefficients
+from persona.pipeline import CAUTIOUS_THRESHOLD, Fireside, gist, policy_of
 from persona.types import MAX_QUESTION, Decision, Embedder, Question, Reason, Reply, Turn
 from persona.verification import check_text, citation_stands
 from tests.fakes import HashEmbedder
@@ -358,7 +362,7 @@ def test_captions_without_a_full_stop_get_no_reply_that_is_too_long(embedder: Ll
         fireside.close()
 
 
-def calibrated(card: Card, corpus: Corpus, folder: Path, changed: Mapping[str, str] = {}) -> Card:
+def calibrated(card: Card, corpus: Corpus, folder: Path, changed: Mapping[str, object] = {}) -> Card:
     """The persona with a calibration in which a risk of 10% is certified, and 5% is not."""
     values = {
         "format": FORMAT,
@@ -400,7 +404,50 @@ def test_a_certificate_for_other_documents_or_coefficients_is_void(
         policy_of(made, corpus, load_coefficients(), risk=0.1)
 
 
+def test_a_scale_changes_what_a_confidence_says_and_no_answer(fireside: Fireside) -> None:
+    scale = Scale(slope=0.9, intercept=0.8)
+    fitted, scaled = fireside.at(0.2267, AS_FITTED), fireside.at(scale.told(0.2267), scale)
+    replies = [[ask(one, text) for text in QUESTIONS] for one in (fitted, scaled)]
+    assert [r.text for r in replies[0]] == [r.text for r in replies[1]]
+    moved = [
+        (a.confidence, b.confidence)
+        for a, b in zip(*replies, strict=True)
+        if a.reason in (Reason.SUPPORTED, Reason.NOT_STATED)
+    ]
+    assert any(a < b for a, b in moved)
+    assert all(b == pytest.approx(scale.told(a), abs=1e-4) or a == b for a, b in moved)
+
+
+def test_a_persona_s_scale_is_that_of_its_calibration(card: Card, corpus: Corpus, tmp_path: Path) -> None:
+    made = calibrated(card, corpus, tmp_path, {"scale": {"slope": 1.1, "intercept": 0.5}})
+    for risk in (None, 0.1):
+        assert policy_of(made, corpus, load_coefficients(), risk=risk).scale == Scale(slope=1.1, intercept=0.5)
+    assert policy_of(card.model_copy(update={"calibration": None}), corpus, load_coefficients()).scale == AS_FITTED
+
+
 @pytest.mark.parametrize("text", ["Why does it work?", "why?", "ok but how does it work"])
 def test_a_question_that_points_at_nothing_is_asked_back_about(fireside: Fireside, text: str) -> None:
     reply = fireside.answer(Question(text=text)).reply
     assert (reply.decision, reply.reason) == (Decision.CLARIFY, Reason.UNRESOLVED)
+
+
+SENTENCES = st.lists(st.text("abcdeyz ABC.,;:?!()1…–'“”", min_size=1, max_size=12), min_size=1, max_size=30)
+
+
+@given(SENTENCES.map(" ".join).filter(str.strip))
+def test_an_option_is_a_stretch_of_a_sentence_and_can_be_picked_by_its_number(fireside: Fireside, text: str) -> None:
+    told = gist(text, fireside.retriever.lexical)
+    assert told.strip("…") in " ".join(text.split())
+    assert len(told) <= 60
+    if re.fullmatch(r"[\w ]+", told):
+        assert (
+            options_of(f"Which do you mean: (1) {told} (A talk, 1:02); (2) that (A talk)?")[0]
+            == f"{told} (A talk, 1:02)"
+        )
+
+
+def test_an_option_names_what_is_rare_in_whole_words(fireside: Fireside) -> None:
+    text = (
+        "And so you see, it was then that we bought the GTX 580 cards, and that was that, as far as I can remember now."
+    )
+    assert gist(text, fireside.retriever.lexical) == "…you see, it was then that we bought the GTX 580 cards…"
