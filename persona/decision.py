@@ -181,8 +181,8 @@ def decide(
     confidence = policy.scale.told(confidence)
     if ambiguous is not None:
         features["ambiguous"] = ambiguous
-        # Where the evidence is good enough to answer, asking back needs a better reason.
-        if ambiguous >= (ASKS_BACK_SURELY if confidence >= policy.threshold else ASKS_BACK):
+        # Where the evidence is good enough to answer, asking back needs a better reason, and a likelier one.
+        if ambiguous >= (max(ASKS_BACK_SURELY, confidence) if confidence >= policy.threshold else ASKS_BACK):
             return Verdict(Reason.AMBIGUOUS, confidence, tuple(places), features)
     chosen = tuple(apart(ranked))
     if confidence >= policy.threshold:

@@ -90,8 +90,9 @@ class QuotesVoice:
     def __init__(self, card: Card, corpus: Corpus) -> None:
         self._card = card
         self._corpus = corpus
-        inside = (w for d in corpus.sentences.values() for s in d for w in s.text.split()[1:])
-        self._names = frozenset(_bare(w) for w in inside if w[:1].isupper())
+        inside = {_bare(w) for d in corpus.sentences.values() for s in d for w in s.text.split()[1:]}
+        self._names = frozenset(w for w in inside if w[:1].isupper())
+        self._small = inside - self._names
 
     def compose(self, spans: Sequence[Span], reason: Reason) -> Draft:
         """The draft of an answer: the best span, and up to two more where it may not say it all."""
@@ -169,8 +170,11 @@ class QuotesVoice:
 
     def within(self, sentence: str) -> str:
         """A document's sentence as it goes on after "reports that": its first word small, unless it is a name."""
-        first = _bare(sentence.split(maxsplit=1)[0])
-        name = first in self._names and first.lower() not in STOPWORDS
+        word, *rest = sentence.split(maxsplit=1)
+        first = _bare(word)
+        # A forename may only ever begin sentences: a surname follows it at once.
+        fore = first == word and first.lower() not in self._small and bool(rest) and rest[0][:1].isupper()
+        name = (first in self._names or fore) and first.lower() not in STOPWORDS
         if first.istitle() and not name:
             sentence = sentence[0].lower() + sentence[1:]
         return as_reported(sentence)

@@ -451,3 +451,15 @@ def test_an_option_names_what_is_rare_in_whole_words(fireside: Fireside) -> None
         "And so you see, it was then that we bought the GTX 580 cards, and that was that, as far as I can remember now."
     )
     assert gist(text, fireside.retriever.lexical) == "…you see, it was then that we bought the GTX 580 cards…"
+
+
+@pytest.mark.parametrize(
+    "text", ["What's the meaning of life?", "What was the breakthrough?", "What is the model?", *QUESTIONS]
+)
+def test_it_asks_back_only_where_that_is_likelier_right_than_the_answer(fireside: Fireside, text: str) -> None:
+    answered = fireside.answer(Question(text=text))
+    back = answered.trace.features.get("ambiguous", 0.0)
+    if answered.reply.reason is Reason.AMBIGUOUS:
+        assert back >= answered.reply.confidence or answered.reply.confidence < fireside.policy.threshold
+    else:
+        assert back < max(0.7, answered.reply.confidence)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,3 +65,17 @@ def test_what_somebody_asked_is_not_told_as_a_part_of_the_answer(card: Card, cor
     assert [c.quote for c in draft.citations] == [first.text, second.text]
     alone = voice.compose([question, first], Reason.SUPPORTED)  # a question may be what was asked for
     assert alone.citations[0].quote == question.text
+
+
+@pytest.mark.parametrize(
+    ("sentence", "told"),
+    [
+        ("Geoffrey Hinton suggested other methods.", "Geoffrey Hinton suggested other methods."),
+        ("Finally, GPT-2 is described.", "finally, GPT-2 is described."),
+        ("The Transformer changed that.", "the Transformer changed that."),
+        ("Training Transformers takes long.", "training Transformers takes long."),
+        ("Overfitting occurs.", "overfitting occurs."),
+    ],
+)
+def test_a_report_goes_on_in_small_letters_but_for_names(card: Card, corpus: Corpus, sentence: str, told: str) -> None:
+    assert QuotesVoice(card, corpus).within(sentence) == told
