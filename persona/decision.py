@@ -15,7 +15,7 @@ from persona.analysis import Analysis, AnswerKind
 from persona.corpus import Corpus
 from persona.evidence import Span
 from persona.judging import judged
-from persona.models import AS_FITTED, Coefficients, Logistic, Scale
+from persona.models import AS_FITTED, Coefficients, Logistic, Scale, log_odds
 from persona.text import stem, stem_set, words
 from persona.types import Judge, Reason
 
@@ -25,6 +25,7 @@ UNKNOWN = 0.5  # share of the question's words from which it speaks of something
 MAX_SENSES = 3
 BREVITY = 0.3  # log odds a unit of log length
 _SHORT = 40  # characters below which a span gains nothing by being shorter
+UNJUDGED = 0.25  # chosen on *certify*: share of what is known without the judge in the log odds of the confidence
 ASKS_BACK = 0.5
 ASKS_BACK_SURELY = 0.7
 
@@ -177,7 +178,8 @@ def decide(
     ambiguous = fitted.ambiguous.probability(features) if asks else None
     if judge and fitted.reranker and fitted.judged and confidence >= fitted.gate:
         features = decision_features(analysis, ranked := rejudged(analysis, ranked, fitted.reranker, judge))
-        confidence = fitted.judged.probability(features)
+        # They err on different questions, and without the judge's lessons the first knows other talks better.
+        confidence = between(fitted.judged.probability(features), confidence, UNJUDGED)
     confidence = policy.scale.told(confidence)
     if ambiguous is not None:
         features["ambiguous"] = ambiguous
@@ -189,6 +191,12 @@ def decide(
         reason = Reason.CORRECTED if contradicts(analysis, chosen[0]) else Reason.SUPPORTED
         return Verdict(reason, confidence, chosen, features)
     return Verdict(_why_not(analysis, features, corpus), confidence, chosen, features)
+
+
+def between(one: float, other: float, share: float) -> float:
+    """The probability whose log odds lie between those of two, with that share of the `other`."""
+    z = (1 - share) * log_odds(one) + share * log_odds(other)
+    return 1.0 / (1.0 + math.exp(-z))
 
 
 def rejudged(analysis: Analysis, ranked: Sequence[Span], reranker: Logistic, judge: Judge) -> list[Span]:
