@@ -2,8 +2,8 @@
 
 Two things stand in it. The threshold in use without a wish for a risk is the lowest at which the unanswerable questions
 that get an answer stay within a stated share: chosen, not certified. The levels are certified: for each the lowest
-threshold whose risk is below it, by Learn then Test, for a stated mix of questions. Before that the fitted probabilities are
-brought to what they are worth on this split; that keeps their order, so it bears on no risk.
+threshold whose risk is below it, by Learn then Test, for a stated mix of questions. Before that, and once, the fitted
+probabilities are brought to what they are worth on this split (`fit_scale`): the thresholds are of the line as it then is.
 """
 
 # scikit-learn ships no type information.
@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -86,17 +87,12 @@ def fit_scale(rows: Sequence[Scored]) -> Scale:
     right = [r.right for r in given]
     if len(set(right)) < 2:
         return AS_FITTED
-    kinds = [kind_of(r) for r in given]
-    weights = [MIX[kind] / sum(kind_of(r) == kind for r in rows) for kind in kinds]
+    many = Counter(map(kind_of, rows))
+    weights = [MIX[kind_of(r)] / many[kind_of(r)] for r in given]
     z = [[log_odds(r.confidence)] for r in given]
     model = LogisticRegression(C=math.inf).fit(z, right, sample_weight=weights)
-    slope, intercept = float(model.coef_[0][0]), float(model.intercept_[0])
-    return Scale(slope=round(slope, 4), intercept=round(intercept, 4)) if slope > 0 else AS_FITTED
-
-
-def told(rows: Sequence[Scored], scale: Scale) -> list[Scored]:
-    """The rows with their confidences as a scale tells them."""
-    return [r._replace(confidence=scale.told(r.confidence)) if 0 <= r.confidence <= 1 else r for r in rows]
+    slope, intercept = round(float(model.coef_[0][0]), 4), round(float(model.intercept_[0]), 4)
+    return Scale(slope=slope, intercept=intercept) if 0 < slope < _STEEPEST else AS_FITTED
 
 
 def kind_of(row: Scored) -> str:
@@ -214,6 +210,7 @@ def wanting(rows: Sequence[Scored], levels: Sequence[Level], confidence: float) 
     return best
 
 
+_STEEPEST = 10.0  # a slope above it tells of too few cases, whose right and wrong answers a line parts
 _MOST = 100_000  # cases that nobody will write
 
 
@@ -237,14 +234,12 @@ def calibration(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Calibration:
-    """The calibration of a persona from a run over *certify* at threshold 0 with the confidences as fitted.
+    """The calibration of a persona from a run over *certify* at threshold 0, with the scale of confidences that it had.
 
     `max_risk`: the threshold of that level is the one in use; InputError, saying how many cases it would need, if the
     cases don't support it.
     """
     rows = scored(results)
-    scale = fit_scale(rows)
-    rows = told(rows, scale)
     chosen = choose(rows, max_false)
     independent = mixed(rows, seed)
     levels = certify(independent, (*LEVELS, *([max_risk] if max_risk is not None else [])), confidence)
@@ -276,7 +271,7 @@ def calibration(
             "false_answers": round(chosen.false_answers, 4),
         },
         confidence=confidence,
-        scale=scale,
+        scale=fireside.policy.scale,
         mix={**{kind: round(share, 4) for kind, share in MIX.items()}, "cases": len(independent)},
         cases=hashlib.sha256("\n".join(r.case.model_dump_json() for r in results).encode()).hexdigest()[:16],
         levels=levels,

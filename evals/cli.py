@@ -331,6 +331,8 @@ def calibrate_command(
         raise ConfigError(f"The persona card '{fireside.card.path}' names no calibration file. Add `calibration = …`.")
     chosen = case_files.suites_of(loaded, split="certify", suites=("answerable", *case_files.UNANSWERABLE))
     with _bar("Asking…", len(chosen)) as tell:
+        fireside = fireside.at(0.0, calibration.fit_scale(calibration.scored(run(Bench(fireside), chosen, tell))))
+    with _bar("Asking again…", len(chosen)) as tell:
         results = run(Bench(fireside), chosen, tell)
     value = calibration.calibration(fireside, results, max_false, max_risk, confidence)
     calibration.write(value, path)
@@ -345,8 +347,7 @@ def calibrate_command(
             f"{level.bound:.1%}" if level.bound is not None else "-",
         )
     out.print(table)
-    rows = calibration.told(calibration.scored(results), value.scale)
-    lacks = calibration.wanting(calibration.mixed(rows), value.levels, confidence)
+    lacks = calibration.wanting(calibration.mixed(calibration.scored(results)), value.levels, confidence)
     if lacks is not None:
         found = f"{lacks.errors} of the surest {lacks.answers} answers are wrong"
         needed = "no number of cases would do" if lacks.cases is None else f"about {lacks.cases:,} answers would do"

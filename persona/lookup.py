@@ -20,20 +20,24 @@ _PASSAGES = 24
 _SAID = (
     r"said|says|say|saying|mentioned|mentions|brought up|brings up|asked|asks|claimed|claims|argued|argues|noted|stated|states|told|compared"
     r"|called|calls|described|describes|pointed out|points out|suggested|suggests|used the (?:phrase|term|words?|expression)|remarked"
-    r"|comment(?:s|ed)|mention|talk(?:s|ed)? about|spoke (?:about|of)|thinks|thought|believes|believed|admitted|joked|wondered|explained|referred to|credits|credited"
+    r"|commented|talked about|talks about|spoke (?:about|of)|thinks|thought|believes|believed|admitted|joked|wondered|explained|referred to|credits|credited"
     r"|uttered|raised|quoted|recalled|congratulated|thanked|praised|observed|complained|put it|jumped in|interrupted"
 )
-_EITHER = rf"(?:was|is) it \w+ or \w+(?: \w+)? (?:who|that)\b|did \w+(?: \w+)? or \w+(?: \w+)? (?:{_SAID})\b"
+_BEGIN = r"^\W*(?:(?:so|and|ok|hey|btw|wait)\W+)*"
+_EITHER = r"(?:was|is) it \w+ or \w+(?: \w+)? who\b|did \w+(?: \w+)? or \w+(?: \w+)? (?:say|mention|bring up|talk about|speak of)\b"
 _ATTRIBUTION = re.compile(
-    rf"^\W*(?:(?:so|and|ok|hey|btw|wait)\W+)*(?:who(?:se)?\b(?!\s+(?:did|do|does|(?:am|are|is|was|were) (?:i|you|he|she|they))\b)(?:\s+\w+){{0,3}}?\s+(?:{_SAID})\b"
+    rf"{_BEGIN}(?:who(?:se)?\b(?!\s+(?:did|do|does|(?:am|are|is|was|were) (?:i|you|he|she|they))\b)(?:\s+\w+){{0,3}}?\s+(?:{_SAID})\b"
+    rf"|who (?:do|did) you (?:think|say) (?:{_SAID})\b"
     rf"|who (?:was|is) it (?:that|who) (?:{_SAID})\b|whose (?:words?|line|quote|phrase|idea|sentence|remark|question|comment|claim|statement)\b"
     rf"|(?:was|is) (?:it|that|this) .{{1,60}}\b(?:who|that) (?:{_SAID})\b"
     rf"|(?:which|what) (?:one|person|speaker|of (?:you|them|the two))\b.{{0,30}}\b(?:{_SAID})\b"
-    rf"|{_EITHER}|who\b.{{0,40}}\bthe one (?:who|that)\b|who(?:\s+\w+)?(?:\s+(?:was|is|were|are)|'s)\s+(?:it\s+)?(?:speaking|talking)\b(?!\s+(?:to|with)\b))",
+    rf"|{_EITHER}|who\b.{{0,40}}\bthe one (?:who|that)\b"
+    r"|who(?:['’]s|\s+(?:\w+\s+)?(?:was|is|were|are|keeps|kept))(?:\s+it)?\s+(?:speaking|talking)\b(?!\s+(?:to|with)\b))",
     re.I,
 )
 _FRAME = re.compile(
-    rf"^\W*(?:{_EITHER})\W*(?:(?:{_SAID})\b\W*)?|^\W*(?:(?:so|and|ok|hey|btw|wait)\W+)*(?:who(?:se)?|which|what|was|is)\b.{{0,60}}?\b(?:{_SAID})\b(?:\s+(?:that|about|it|of|the (?:phrase|words|line)))*\W*"
+    rf"{_BEGIN}(?:{_EITHER})\W*(?:(?:{_SAID})\b\W*)?"
+    rf"|{_BEGIN}(?:who(?:se)?|which|what|was|is)\b.{{0,60}}?\b(?:{_SAID})\b(?:\s+(?:that|about|it|of|the (?:phrase|words|line)))*\W*"
     rf"|^\W*whose \w+ (?:was|is|are) (?:it|this|that)?\W*(?:that)?\W*|^\W*who (?:was|is) it (?:that|who)\W*",
     re.I,
 )

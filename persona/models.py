@@ -146,9 +146,9 @@ def log_odds(probability: float) -> float:
 
 class Scale(BaseModel):
     """What a fitted probability is worth on a corpus: its log odds, stretched and moved. Platt, "Probabilistic outputs for
-    support vector machines" (1999). It keeps the order, so it changes no decision, only what a confidence says."""
+    support vector machines" (1999). It keeps the order of confidences."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     slope: float = Field(default=1.0, gt=0)
     intercept: float = 0.0
@@ -157,10 +157,12 @@ class Scale(BaseModel):
         """The confidence, in 0..1, that stands for a fitted probability."""
         if self == AS_FITTED:
             return probability
-        return 1.0 / (1.0 + math.exp(-(self.slope * log_odds(probability) + self.intercept)))
+        z = max(-_MOST, min(_MOST, self.slope * log_odds(probability) + self.intercept))
+        return 1.0 / (1.0 + math.exp(-z))
 
 
 AS_FITTED = Scale()
+_MOST = 30.0  # log odds beyond which a float says no more
 
 
 class Calibration(BaseModel):

@@ -61,6 +61,7 @@ _NEAREST_CHARACTERS = 260
 _NEAREST_WORDS = 6
 _SENSE_CHARACTERS = 90  # of a heading
 _GIST_CHARACTERS = 56
+_MARKS = re.compile(r"[\"“”„«»]")  # an option quotes nobody
 _STOPS = re.compile(r"[.!?;]\s")  # behind which an option that is read from a question back would end
 _WHOLE = 2.0  # what a clause's beginning or end is worth at that of a stretch, as rarity
 
@@ -565,8 +566,8 @@ def why_uncalibrated(card: Card, corpus: Corpus, coefficients: Coefficients | No
 
 def gist(text: str, lexical: LexicalIndex) -> str:
     """The stretch of a sentence with the rarest words, at best from a clause's beginning to its end; "…" where it is cut."""
-    parts = text.split()
-    ends = [i for i, part in enumerate(parts) if part[-1] in ",;:.?!–—"] + [len(parts) - 1]
+    parts = _MARKS.sub("", text).split() or [""]
+    ends = [i for i, part in enumerate(parts) if part[-1:] in ",;:.?!–—"] + [len(parts) - 1]
     best, chosen = -1.0, (0, len(parts))
     for first in range(len(parts)):
         begins = first == 0 or first - 1 in ends
@@ -578,7 +579,7 @@ def gist(text: str, lexical: LexicalIndex) -> str:
             if worth > best:
                 best, chosen = worth, (first, end)
     first, end = chosen
-    stretch = shorten(" ".join(parts[first:end]), _GIST_CHARACTERS, placeholder="").strip(" ,;:.?!–—")
+    stretch = " ".join(parts[first:end])[:_GIST_CHARACTERS].strip(" ,;:.?!–—")
     return f"{'…' if first else ''}{stretch}{'…' if end < len(parts) else ''}"
 
 

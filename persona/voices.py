@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from persona.card import Card
@@ -75,6 +76,10 @@ def put_together(parts: Sequence[tuple[Sentence, ...]], new: tuple[Sentence, ...
     return [*parts, new]
 
 
+_SURNAME = re.compile(r"[A-Z][a-z]")
+_OPENS = re.compile(r"(?:ing|ly|ed|while)$")  # "Measuring Google's …": no forename
+
+
 def _follows(one: Sentence, other: Sentence) -> bool:
     """Whether one quotation may run over both."""
     return (
@@ -91,8 +96,9 @@ class QuotesVoice:
         self._card = card
         self._corpus = corpus
         inside = {_bare(w) for d in corpus.sentences.values() for s in d for w in s.text.split()[1:]}
-        self._names = frozenset(w for w in inside if w[:1].isupper())
-        self._small = inside - self._names
+        # A name that only ever begins sentences stands in the card, or has been mended to what stands there.
+        known = (w for name in (*card.aliases.values(), *corpus.speakers) for w in name.split())
+        self._names = frozenset(w for w in (*inside, *known) if w[:1].isupper())
 
     def compose(self, spans: Sequence[Span], reason: Reason) -> Draft:
         """The draft of an answer: the best span, and up to two more where it may not say it all."""
@@ -170,10 +176,14 @@ class QuotesVoice:
 
     def within(self, sentence: str) -> str:
         """A document's sentence as it goes on after "reports that": its first word small, unless it is a name."""
-        word, *rest = sentence.split(maxsplit=1)
+        word, _, rest = sentence.partition(" ")
         first = _bare(word)
-        # A forename may only ever begin sentences: a surname follows it at once.
-        fore = first == word and first.lower() not in self._small and bool(rest) and rest[0][:1].isupper()
+        fore = (
+            first == word
+            and not _OPENS.search(first)
+            and _SURNAME.match(rest)
+            and _bare(rest.split()[0]) in self._names
+        )
         name = (first in self._names or fore) and first.lower() not in STOPWORDS
         if first.istitle() and not name:
             sentence = sentence[0].lower() + sentence[1:]

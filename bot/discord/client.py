@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -75,6 +75,7 @@ class FiresideClient(discord.Client):
         super().__init__(intents=intents, allowed_mentions=NOBODY, **options)
         self._connected = connected
         self._again = again
+        self._few = asyncio.Semaphore(AT_ONCE)
         self.desk = Desk(PLATFORM, host, store, data_dir, NAMED, pace=pace)
         self.commands = Commands(self)
         self._pending: dict[int, Pending[discord.Message]] = {}
@@ -108,8 +109,9 @@ class FiresideClient(discord.Client):
                 if number.isdecimal() and self.desk.unseen(number):
                     rest = {"token": token} if token else {"channel": int(channel)}
                     owed.append(partial(self._apologize if token else self._take_up, int(number), **rest))
-            failed = await self._attempt([*owed, *await self._catch_up()])
-        await self._insist(failed)
+            begun = [asyncio.create_task(self._see_to(work)) for work in (*owed, *await self._catch_up())]
+            await asyncio.sleep(0)  # from here on each of them is work of its own
+        await asyncio.gather(*begun)
 
     async def on_resumed(self) -> None:
         """The connection is there again, and what was missed comes."""
@@ -124,30 +126,26 @@ class FiresideClient(discord.Client):
         assert self.user is not None
         if message.author.id == self.user.id or message.type not in KINDS or self.desk.leaving:
             return
-        owed = False
         with self.desk.work():
             try:
                 # Before the first await: of an event that comes twice at once, one is dropped.
                 if not self.desk.unseen(str(message.id)):
                     return
-                if await self._concerns(message, self.user) and await self.desk.first_sight(
-                    str(message.id), str(message.channel.id)
+                if (
+                    await self._concerns(message, self.user)
+                    and await self.desk.first_sight(str(message.id), str(message.channel.id))
+                    and await self._answer(message)
                 ):
-                    await self._answer(message)
                     await self.desk.done(str(message.id))
             except discord.Forbidden as exc:
                 log.warning(cannot_write(message.channel, exc))
             except Exception as exc:
-                if not may_pass(exc):
-                    await self._failed(exc, InChannel(message))
-                    return
-                owed = True
-        if owed:
-            await self._insist([partial(self._take_up, message.id, message.channel.id)])
+                await self._failed(exc, InChannel(message))
 
     async def on_cut_off(self, message: discord.Message) -> None:
         """Answers what a process was killed over that could not even note it."""
-        await self._insist(await self._attempt([partial(self._take_up, message.id, message.channel.id)]))
+        if not self.desk.leaving:
+            await self._see_to(partial(self._take_up, message.id, message.channel.id))
 
     async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
         """Answers what a question that still waits has become."""
@@ -245,17 +243,38 @@ class FiresideClient(discord.Client):
         repeat: bool = False,
     ) -> None:
         """Posts how a question came out, and remembers it."""
+        await (await self._posting(question, outcome, asker, outlet, channel=channel, repeat=repeat))()
+
+    async def _posting(
+        self,
+        question: Question,
+        outcome: Answered | Refused,
+        asker: Asker,
+        outlet: Outlet,
+        *,
+        channel: int,
+        repeat: bool = False,
+    ) -> Work:
+        """`post`, ready to be done; and done again where Discord fails at it."""
         if isinstance(outcome, Refused):
-            await outlet.finish([Part(text) for text in rendering.plain(outcome.text)])
-            return
+            refusal = [Part(text) for text in rendering.plain(outcome.text)]
+
+            async def refuse() -> None:
+                await outlet.finish(refusal)
+
+            return refuse
         private = isinstance(outlet, ToInteraction) and outlet.private
         note = "" if private else await self.desk.disclosure(asker, str(channel))
         rendered = rendering.message(outcome.reply, question.text if repeat else None, note)
         *before, last = rendered.contents
         parts = [*map(Part, before), Part(last, rendered.embeds, reply_view(outcome.reply))]
-        posted = await outlet.finish(parts)
-        if posted is not None:
-            self.desk.memory.keep(str(posted.id), str(channel), Exchange(question, asker.user, outcome))
+
+        async def post() -> None:
+            posted = await outlet.finish(parts)
+            if posted is not None:
+                self.desk.memory.keep(str(posted.id), str(channel), Exchange(question, asker.user, outcome))
+
+        return post
 
     async def exchange(self, message: discord.Message) -> Exchange | None:
         """What a reply of ours replied to; after a restart read again from the messages. None where that is gone."""
@@ -278,8 +297,9 @@ class FiresideClient(discord.Client):
             at = await reading.referred(at)
         return None
 
-    async def _answer(self, message: discord.Message, shown: discord.Message | None = None) -> None:
-        """Answers a message; `shown` is what stands there already of an answer to it."""
+    async def _answer(self, message: discord.Message, shown: discord.Message | None = None) -> bool:
+        """Answers a message; `shown` is what stands there already of an answer to it. False where Discord doesn't take it
+        for so long that it is left to the next process."""
         pending = self._pending[message.id] = Pending(message, message.content)
         outlet = InChannel(message, shown)
         try:
@@ -287,13 +307,16 @@ class FiresideClient(discord.Client):
                 ready = await self.desk.answer_as_it_stands(
                     pending, lambda: self._question(pending), self.asker(message), outlet.show
                 )
-            if pending.deleted or ready is None:
+            if ready is not None and not pending.deleted:
+                question, outcome = ready
+                post = await self._posting(question, outcome, self.asker(message), outlet, channel=message.channel.id)
+                if not await self._insist(post, lambda: pending.deleted):
+                    return False
+            if ready is None or pending.deleted:
                 await outlet.withdraw()
-                return
-            question, outcome = ready
-            await self.post(question, outcome, self.asker(message), outlet, channel=message.channel.id)
-            if isinstance(message.channel, discord.Thread):
+            elif isinstance(message.channel, discord.Thread):
                 self._threads[message.channel.id] = True
+            return True
         finally:
             del self._pending[message.id]
 
@@ -396,35 +419,43 @@ class FiresideClient(discord.Client):
 
         return await persist(read)
 
-    async def _attempt(self, works: Sequence[Work]) -> list[Work]:
-        """Does all of these; those that Discord fails at for the moment."""
-        few = asyncio.Semaphore(AT_ONCE)
-
-        async def fails(work: Work) -> bool:
-            async with few:
-                try:
-                    await work()
-                except FAILURES as exc:
-                    log.warning(f"Discord fails at what is owed to somebody ({exc}).")
-                    return may_pass(exc)
-            return False
-
-        with self.desk.work():
-            failed = await asyncio.gather(*map(fails, works))
-        return [work for work, again in zip(works, failed, strict=True) if again]
-
-    async def _insist(self, works: Sequence[Work]) -> None:
-        """Does again what Discord failed at, until it is too late for it. Between two tries nothing keeps the bot from
-        stopping: what is owed then is left to the next process."""
+    async def _insist(self, work: Work, idle: Callable[[], bool] = lambda: False) -> bool:
+        """Does a work, and again where Discord fails at it for the moment, unless it has become `idle`; False where it is
+        given up, because the bot stops or it is too late. Raises FAILURES that won't pass."""
         wait, end = self._again, time.monotonic() + TOO_OLD
-        while works and time.monotonic() < end:
+        while True:
+            try:
+                await work()
+                return True
+            except FAILURES as exc:
+                if not may_pass(exc):
+                    raise
+                log.warning(f"Discord fails at what is owed to somebody ({exc}).")
+            if time.monotonic() > end:
+                log.warning("It is given up: Discord fails for too long.")
+                return False
             await asyncio.sleep(wait)
+            if idle():
+                return True
             if self.desk.leaving or self.is_closed():
-                return
-            works = await self._attempt(works)
+                return False
             wait = min(2 * wait, LONGEST_WAIT)
-        if works:
-            log.warning(f"{len(works)} things that are owed to somebody are given up: Discord fails for too long.")
+
+    async def _see_to(self, work: Work) -> None:
+        """Insists on a work of the start, beside few others. Between two tries it doesn't keep the bot from stopping: what
+        is owed then is left to the next process."""
+
+        async def counted() -> None:
+            with self.desk.work():
+                async with self._few:
+                    await work()
+
+        try:
+            await self._insist(counted)
+        except FAILURES as exc:
+            log.warning(f"Discord refuses what is owed to somebody ({exc}): the next start will try it.")
+        except Exception as exc:
+            note_mistake(log, exc)
 
     async def _take_up(self, message: int, channel: int) -> None:
         """Answers a question that stayed without an answer, unless there is one, or it is too long ago. Raises FAILURES."""
@@ -434,14 +465,20 @@ class FiresideClient(discord.Client):
                 asked = await persist(lambda: place.fetch_message(message))
                 replies = [m for m in await _said_after(place, asked) if _replied_to(m, self.user.id) == message]
                 whole = any(m.components for m in replies)  # the last message of a whole reply has buttons
-                if not whole and _age(message) < TOO_OLD:
-                    await self._answer(asked, replies[0] if replies else None)
+                if (
+                    not whole
+                    and _age(message) < TOO_OLD
+                    and not await self._answer(asked, replies[0] if replies else None)
+                ):
+                    return
         except (discord.NotFound, discord.Forbidden):
             pass  # it is gone, or nothing can be said there any more
         except FAILURES:
             raise
         except Exception as exc:
             note_mistake(log, exc)
+            if self.is_closed():  # it may be no mistake of the question's: the library fails at everything by then
+                return
         await self.desk.done(str(message))
 
     async def _apologize(self, number: int, token: str) -> None:

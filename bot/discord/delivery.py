@@ -153,6 +153,7 @@ class InChannel:
         """`shown` is a message of ours to put it in the place of."""
         self._message = message
         self._shown = shown
+        self._posted: list[discord.Message] = []  # the parts that stand there for good
 
     async def show(self, update: Update) -> None:
         """See Outlet."""
@@ -164,15 +165,14 @@ class InChannel:
                 await self._shown.edit(**part.editing())
 
     async def finish(self, parts: Sequence[Part]) -> discord.Message | None:
-        """See Outlet."""
-        last: discord.Message | None = None
+        """See Outlet. After a failure it goes on where it was."""
         try:
-            for number, part in enumerate(parts):
-                last = await self._first(part) if number == 0 else await self._send(part, f"-{number}")
+            for number, part in enumerate(parts[len(self._posted) :], len(self._posted)):
+                self._posted.append(await (self._first(part) if number == 0 else self._send(part, f"-{number}")))
         except discord.Forbidden as exc:
             log.warning(cannot_write(self._message.channel, exc))
             return None
-        return last
+        return self._posted[-1] if self._posted else None
 
     async def withdraw(self) -> None:
         """Takes back what was shown."""

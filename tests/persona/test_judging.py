@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from persona.conduct import CLASSES, Conduct
+from persona.decision import UNJUDGED, Policy, between, decide
 from persona.errors import ConfigError, ModelError
 from persona.evidence import Span
 from persona.judging import PASSAGES, WORDS, chosen, judged
 from persona.llama import JUDGE_HEAD, LlamaJudge
-from persona.models import Softmax, load_coefficients
+from persona.models import AS_FITTED, Softmax, load_coefficients
 from persona.pipeline import CAUTIOUS_THRESHOLD, Fireside
 from persona.text import stems
 from persona.types import Decision, Question
@@ -81,6 +84,27 @@ def card_line(fireside: Fireside) -> Fireside:
         fireside.policy,
         WordJudge(),
     )
+
+
+def test_the_confidence_lies_between_what_is_known_with_the_judge_and_without(fireside: Fireside) -> None:
+    fitted = Policy(fireside.policy.coefficients, 0.0, "not certified", AS_FITTED)
+    text = "What does he say about reliability?"
+    analysis = fireside.analyser.read(Question(text=text))
+    first, both = (
+        decide(analysis, spans(fireside, text), fitted, fireside.corpus, judge) for judge in (None, fireside.judge)
+    )
+    assert fitted.coefficients.judged is not None
+    alone = fitted.coefficients.judged.probability(both.features)
+    assert both.confidence == pytest.approx(between(alone, first.confidence, UNJUDGED))
+    assert min(alone, first.confidence) < both.confidence < max(alone, first.confidence)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_between_two_probabilities(one: float, other: float, share: float) -> None:
+    low, high = sorted((one, other))
+    assert low - 2e-4 <= between(one, other, share) <= high + 2e-4  # of four digits, and neither 0 nor 1
+    assert between(one, other, 0.0) == pytest.approx(one, abs=2e-4)
+    assert between(one, other, 1.0) == pytest.approx(other, abs=2e-4)
 
 
 def test_without_a_judge_it_still_answers_and_claims_no_calibration(fireside: Fireside) -> None:

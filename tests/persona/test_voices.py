@@ -74,6 +74,9 @@ def test_what_somebody_asked_is_not_told_as_a_part_of_the_answer(card: Card, cor
         ("Finally, GPT-2 is described.", "finally, GPT-2 is described."),
         ("The Transformer changed that.", "the Transformer changed that."),
         ("Training Transformers takes long.", "training Transformers takes long."),
+        ("Noam Chomsky believes so.", "Noam Chomsky believes so."),
+        ("Measuring AI progress is hard.", "measuring AI progress is hard."),
+        ("Meanwhile Google grew.", "meanwhile Google grew."),
         ("Overfitting occurs.", "overfitting occurs."),
     ],
 )

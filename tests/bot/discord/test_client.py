@@ -465,9 +465,36 @@ async def test_a_reply_that_discord_does_not_take_for_long_comes_once_it_does(bo
     fake = bot.fake
     fake.fail("POST", "/channels/*/messages", 429, times=45, retry_after=0.001)  # more than one reply's tries
     asked = await fake.say(fake.alice, fake.general, "What is a lamp?", mention_bot=True)
-    assert "What is a lamp?" in (await fake.reply_to(asked, timeout=20)).content
+    first = await fake.reply_to(asked, timeout=20)
+    assert "What is a lamp?" in first.content
+    assert bot.fireside.card.disclosure in first.content  # it is said once a channel: not lost with the first try
     await bot.client.desk.drain(5.0)
-    assert len(fake.messages(fake.general, author=fake.bot)) == 1
+    assert len(fake.messages(fake.general, author=fake.bot)) == len(bot.fireside.asked) == 1
+
+
+async def test_a_reply_that_is_still_owed_when_the_bot_stops_is_left_to_the_next_process(
+    fake: FakeDiscord, tmp_path: Path
+):
+    async with running(fake, Scripted(), tmp_path) as bot:
+        fake.fail("POST", "/channels/*/messages", 429, times=None, retry_after=0.001)
+        asked = await fake.say(fake.alice, fake.general, "What is a lamp?", mention_bot=True)
+        await fake.until(lambda: bot.fireside.asked)
+    fake.faults.clear()
+    assert await left_behind(tmp_path) == [asked.id]
+    async with running(fake, Scripted(), tmp_path):
+        assert "What is a lamp?" in (await fake.reply_to(asked)).content
+
+
+async def test_what_can_not_be_seen_to_holds_up_nothing_else_that_is_owed(fake: FakeDiscord, tmp_path: Path):
+    odd = fake.channel(fake.guild, "odd", kind=99)  # of a type that the library doesn't know
+    asked = await fake.say(fake.alice, fake.general, "What is a lamp?", mention_bot=True)
+    store = await Store.open(tmp_path / FILE)
+    await store.first_sight("discord", asked.id, fake.general.id)
+    await store.first_sight("discord", "5", odd.id)
+    await store.close()
+    fake.fail("GET", f"/channels/{fake.general.id}/messages/*", 429, times=25, retry_after=0.001)
+    async with running(fake, Scripted(), tmp_path):
+        assert "What is a lamp?" in (await fake.reply_to(asked)).content
 
 
 async def test_progress_of_a_killed_process_that_could_note_nothing_gives_way_to_the_answer(
