@@ -73,6 +73,7 @@ class Bot:
         await self.fake.until(lambda: all(d.acked or d.failed for d in self.fake.deliveries))
         leaving, self.slack.desk.leaving = self.slack.desk.leaving, False
         await self.slack.desk.drain(3.0)
+        await self.slack.desk.noted()
         self.slack.desk.leaving = leaving
 
     def said(self, channel: Channel | None = None) -> list[Message]:

@@ -166,6 +166,7 @@ async def test_in_a_blocked_channel_what_is_one_s_own_can_still_be_done(bot: Bot
 
 
 async def test_a_store_that_fails_is_told_in_a_sentence(bot: Bot):
+    await bot.settled()  # what is still being noted would open it again
     await bot.store.close()
     (Path(bot.store.where)).write_bytes(b"no database" * 500)
     told = text_in(await bot.told(bot.fake.person("Ada"), "forget opt-out"))

@@ -190,6 +190,7 @@ async def test_a_choice_that_can_not_be_stored_is_told_in_the_panel(bot: Bot):
     fake = bot.fake
     olga = fake.person("Olga", admin=True)
     panel = await panel_of(bot, olga)
+    await bot.settled()  # what is still being noted would open it again
     await bot.store.close()
     Path(bot.store.where).write_bytes(b"no database" * 500)
     await (await olga.click(panel, "fireside:set:answers", "mentions")).acknowledged()
