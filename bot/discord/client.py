@@ -230,20 +230,8 @@ class FiresideClient(discord.Client):
         """Answers a question into an interaction; `repeat` shows the question above the reply."""
         outcome = await follow(self.desk.host.answer(question, asker, seed=seed), outlet.show, self.desk.pace)
         channel = outlet.interaction.channel_id or 0
-        await self.post(question, outcome, asker, outlet, channel=channel, repeat=repeat)
-
-    async def post(
-        self,
-        question: Question,
-        outcome: Answered | Refused,
-        asker: Asker,
-        outlet: Outlet,
-        *,
-        channel: int,
-        repeat: bool = False,
-    ) -> None:
-        """Posts how a question came out, and remembers it."""
-        await (await self._posting(question, outcome, asker, outlet, channel=channel, repeat=repeat))()
+        post = await self._posting(question, outcome, asker, outlet, channel=channel, repeat=repeat)
+        await post()
 
     async def _posting(
         self,
@@ -255,7 +243,7 @@ class FiresideClient(discord.Client):
         channel: int,
         repeat: bool = False,
     ) -> Work:
-        """`post`, ready to be done; and done again where Discord fails at it."""
+        """What posts how a question came out and remembers it; it can be done again where Discord fails at it."""
         if isinstance(outcome, Refused):
             refusal = [Part(text) for text in rendering.plain(outcome.text)]
 
