@@ -15,7 +15,7 @@ from persona.analysis import Analysis, AnswerKind
 from persona.corpus import Corpus
 from persona.evidence import Span
 from persona.judging import judged
-from persona.models import AS_FITTED, Coefficients, Logistic, Scale, log_odds
+from persona.models import AS_FITTED, Coefficients, Logistic, Scale, log_odds, of_log_odds
 from persona.text import stem, stem_set, words
 from persona.types import Judge, Reason
 
@@ -195,8 +195,7 @@ def decide(
 
 def between(one: float, other: float, share: float) -> float:
     """The probability whose log odds lie between those of two, with that share of the `other`."""
-    z = (1 - share) * log_odds(one) + share * log_odds(other)
-    return 1.0 / (1.0 + math.exp(-z))
+    return of_log_odds((1 - share) * log_odds(one) + share * log_odds(other))
 
 
 def rejudged(analysis: Analysis, ranked: Sequence[Span], reranker: Logistic, judge: Judge) -> list[Span]:

@@ -55,8 +55,7 @@ class Logistic(BaseModel):
 
     def probability(self, values: Mapping[str, float]) -> float:
         """The probability, in 0..1."""
-        z = max(-60.0, min(60.0, self.logit(values)))
-        return 1.0 / (1.0 + math.exp(-z))
+        return of_log_odds(self.logit(values))
 
 
 class Softmax(BaseModel):
@@ -144,6 +143,11 @@ def log_odds(probability: float) -> float:
     return math.log(p / (1 - p))
 
 
+def of_log_odds(z: float) -> float:
+    """1 / (1 + e^-z), the probability that has these log odds; beyond 60 it says no more."""
+    return 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, z))))
+
+
 class Scale(BaseModel):
     """What a fitted probability is worth on a corpus: its log odds, stretched and moved. Platt, "Probabilistic outputs for
     support vector machines" (1999). It keeps the order of confidences."""
@@ -157,12 +161,10 @@ class Scale(BaseModel):
         """The confidence, in 0..1, that stands for a fitted probability."""
         if self == AS_FITTED:
             return probability
-        z = max(-_MOST, min(_MOST, self.slope * log_odds(probability) + self.intercept))
-        return 1.0 / (1.0 + math.exp(-z))
+        return of_log_odds(self.slope * log_odds(probability) + self.intercept)
 
 
 AS_FITTED = Scale()
-_MOST = 30.0  # log odds beyond which a float says no more
 
 
 class Calibration(BaseModel):
