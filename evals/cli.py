@@ -293,8 +293,10 @@ def calibrate_command(
     cases: Folder = case_files.FOLDER,
     fit: Annotated[bool, typer.Option("--fit/--no-fit", help="Fit the coefficients on *fit* first.")] = True,
     half_taught: Annotated[
-        Path | None,
-        typer.Option("--judge", help="Folder with the judge to fit with: one that knows the half of *fit* only."),
+        list[Path] | None,
+        typer.Option(
+            "--judge", help="Folder with a judge to fit with that knows the first half of *fit*; again for the second."
+        ),
     ] = None,
     max_risk: Annotated[
         float | None, typer.Option("--max-risk", help="Certify a threshold for this risk and use it, e.g. 0.05.")
@@ -312,18 +314,27 @@ def calibrate_command(
     settings = _settings(ctx)
     loaded = case_files.load_cases(cases)
     if fit:
-        if half_taught is None and cases.resolve() == case_files.FOLDER.resolve():
+        if not half_taught and cases.resolve() == case_files.FOLDER.resolve():
             raise InputError(
                 "The bundled judge was trained on all of these fit cases, so it can't be weighed on them. Give --judge "
                 "FOLDER with that of the second lesson (persona/weights/README.md), or --no-fit to choose thresholds alone."
             )
+        if half_taught and len(half_taught) != 2:
+            raise InputError(
+                f"--judge stands {len(half_taught)} times. Give it twice: the first half's, the second half's."
+            )
         embedder, judge = LlamaEmbedder(), LlamaJudge()
-        knows_half = half_taught and LlamaJudge(half_taught / JUDGE_MODEL.name, half_taught / JUDGE_HEAD.name)
-        blank_line = open_line(settings, 0.0, blank(embedder.fingerprint), knows_half or judge)
+        halves = [LlamaJudge(folder / JUDGE_MODEL.name, folder / JUDGE_HEAD.name) for folder in half_taught or ()]
+        blank_line = open_line(settings, 0.0, blank(embedder.fingerprint), judge)
         with _bar("Fitting…", None) as tell:
-            fitted = fitting.fit(blank_line, loaded, tell)
+            # The second half's judge reads the first half's cases, and the other way round.
+            fitted = fitting.fit(
+                blank_line, loaded, tell, (halves[0], next(iter(halves[1:]), None)) if halves else None
+            )
         blank_line.close()
-        fitting.write(fitted.model_copy(update={"judge": judge.fingerprint}))
+        for one in halves:
+            one.close()
+        fitting.write(fitted)
         load_coefficients.cache_clear()
     fireside = open_line(settings).at(0.0, AS_FITTED)
     path = fireside.card.calibration

@@ -37,7 +37,7 @@ from persona.lookup import said_what
 from persona.models import COEFFICIENTS, FORMAT, Coefficients, Logistic, Softmax
 from persona.pipeline import Fireside
 from persona.text import terms
-from persona.types import Decision, Reason
+from persona.types import Decision, Judge, Reason
 
 RANKER_FEATURES = """
     span_cosine best_cosine passage_cosine fused rank bm25 bm25_share cosine_gap coverage soft_coverage
@@ -180,7 +180,8 @@ WEIGHTS = {
 
 
 def taught(case: Case) -> bool:
-    """Whether the judge itself was trained on the case: what it says of it tells nothing of how far it can be trusted."""
+    """Which half of *fit* the case belongs to: the judge that was trained on it says nothing of how far it can be trusted,
+    the other half's judge does. Whole sections go to one half."""
     if case.section is not None:
         return _sections()[case.section].judge
     kinds = (*UNANSWERABLE, "digression")
@@ -201,14 +202,20 @@ class Judged(NamedTuple):
     judged: Logistic | None = None
 
 
+# The judge that was trained on the cases that are `taught`, and that of the others; without it the former are left out.
+Halves = tuple[Judge, Judge | None]
+
+
 def fit_judged(
     fireside: Fireside,
     asked: Sequence[Asked],
     ranked: Sequence[Sequence[Span]],
     answerable: Logistic,
+    halves: Halves | None,
     progress: Callable[[int, int], None],
 ) -> Judged:
-    """What the judge says, weighed with the rest; nothing if the persona has none."""
+    """What the judge says, weighed with the rest; nothing if the persona has none. Each question is read by the half's
+    judge that never saw it; without halves by the persona's own, which then must know none of these cases."""
     if fireside.judge is None:
         return Judged()
     firsts = [
@@ -223,8 +230,10 @@ def fit_judged(
     gate = round(float(np.quantile(sure, GATED)), 4)
     seen: list[Asked] = []
     for number, (one, spans, first) in enumerate(zip(asked, ranked, firsts, strict=True), 1):
-        if first >= gate and not one.analysis.dangling and not taught(one.case):
-            seen.append(replace(one, spans=judged(one.analysis.dense, spans, fireside.judge)))
+        if first >= gate and not one.analysis.dangling:
+            judge = halves[taught(one.case)] if halves else fireside.judge
+            if judge is not None:
+                seen.append(replace(one, spans=judged(one.analysis.dense, spans, judge)))
         progress(number, len(asked))
     names = [*RANKER_FEATURES, "ranker", *JUDGED_SPAN]
     again = cross_ranked(seen, names)
@@ -373,9 +382,11 @@ class Names(NamedTuple):
 EVERYTHING = Names()
 
 
-def fit(fireside: Fireside, cases: Sequence[Case], progress: Callable[[int, int], None]) -> Coefficients:
+def fit(
+    fireside: Fireside, cases: Sequence[Case], progress: Callable[[int, int], None], halves: Halves | None = None
+) -> Coefficients:
     """All coefficients, from cases of the *fit* split only."""
-    return fit_on(fireside, read(fireside, cases, progress), cases, progress)
+    return fit_on(fireside, read(fireside, cases, progress), cases, progress, halves=halves)
 
 
 def read(fireside: Fireside, cases: Sequence[Case], progress: Callable[[int, int], None]) -> list[Asked]:
@@ -394,12 +405,13 @@ def fit_on(
     cases: Sequence[Case],
     progress: Callable[[int, int], None],
     names: Names = EVERYTHING,
+    halves: Halves | None = None,
 ) -> Coefficients:
     """The coefficients, from questions that were read before."""
     cases = [c for c in cases if c.split == "fit"]
     ranked = cross_ranked(asked, names.ranker)
     answerable = fit_answerable(fireside, asked, ranked, names.answerable)
-    judge = fit_judged(fireside, asked, ranked, answerable, progress) if names.judged else Judged()
+    judge = fit_judged(fireside, asked, ranked, answerable, halves, progress) if names.judged else Judged()
     return Coefficients(
         format=FORMAT,
         embedding=fireside.embedder.fingerprint,

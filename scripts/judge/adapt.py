@@ -1,11 +1,12 @@
 """The judge's second lesson: what talks are like, and kinds of conduct, from our own *fit* cases; and the third.
 
-    python -m scripts.judge.adapt UPSTREAM DATA CHECKPOINT OUT [--all]
+    python -m scripts.judge.adapt UPSTREAM DATA CHECKPOINT OUT [--half 1 | --half 2 | --all] [--talks] [--bf16]
 
-The second lesson is of half of the sections: on the others the coefficients are fitted that weigh what this judge says.
-The third (`--all`) goes on from it with all of them, for the judge that is shipped. CHECKPOINT is judge.safetensors of the
-lesson before (`scripts.judge.train` has the first); OUT gets another. The persona's index is used (FIRESIDE_DATA_DIR), and
-the earlier lessons are rehearsed. Needs the `training` extra. About fifteen minutes each on 4 cores.
+The second lesson is of half of the sections: what its judge says is weighed on the other half. Where each half has its turn,
+every section takes part in the weighing. The third (`--all`) goes on from the first half's judge with the other half's
+sections, for the judge that is shipped. `--talks` adds the invented talks of `scripts.talks` to the second lesson.
+CHECKPOINT is judge.safetensors of the lesson before (`scripts.judge.train` has the first); OUT gets another. The persona's
+index is used (FIRESIDE_DATA_DIR), and the earlier lessons are rehearsed. Needs the `training` extra.
 """
 
 # torch is no dependency of the project: only this folder needs it.
@@ -38,10 +39,11 @@ from persona.pipeline import Fireside
 from persona.settings import load_settings
 from scripts.judge.model import Judge, Judged, loss
 from scripts.judge.own import conduct, pairs
-from scripts.judge.pairs import Maker, Pair, articles
+from scripts.judge.pairs import Maker, Pair, articles, talk_articles
 from scripts.judge.train import SEED, Read, Reading, batches, evaluate, tensors
 from scripts.reader.model import padded
 from scripts.reader.pairs import misspelt
+from scripts.reader.train import BF16
 from scripts.running import exit_code
 
 EPOCHS = 2  # of the sections that are new to it
@@ -135,7 +137,11 @@ def main() -> int:
     parser.add_argument("data", type=Path, help="folder with the data sets")
     parser.add_argument("checkpoint", type=Path, help="judge.safetensors of the first lesson")
     parser.add_argument("out", type=Path, help="folder for the result")
-    parser.add_argument("--all", action="store_true", help="the third lesson: all sections of fit")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--half", type=int, choices=(1, 2), default=1, help="the second lesson's sections of fit")
+    which.add_argument("--all", action="store_true", help="the third lesson: all sections of fit")
+    parser.add_argument("--talks", action="store_true", help="learn from the invented talks too")
+    parser.add_argument("--bf16", action="store_true", help=BF16)
     options = parser.parse_args()
 
     def work() -> None:
@@ -144,14 +150,15 @@ def main() -> int:
         corpus, held = articles(options.data, SEED)
         fireside = line()
         cases = load_cases(split="fit")
-        first = list(pairs(fireside, [c for c in cases if taught(c)], draw))
-        second = list(pairs(fireside, [c for c in cases if not taught(c)], draw)) if options.all else []
-        own, known = (second, first) if options.all else (first, [])
+        first, second = ([c for c in cases if taught(c) is half] for half in (True, False))
+        talks = list(Maker(talk_articles(), draw).pairs()) if options.talks else list[Pair]()
+        lesson = [*pairs(fireside, second if options.half == 2 else first, draw), *talks]
+        own, known = (list(pairs(fireside, second, draw)), lesson) if options.all else (lesson, list[Pair]())
         texts = conduct(fireside, cases)
         fireside.close()
         print(f"{len(own):,} pairs {dict(Counter(p.kind for p in own))}, {len(texts):,} texts", flush=True)
         reading = Reading(options.upstream)
-        model = Judge(options.upstream / "model.safetensors")
+        model = Judge(options.upstream / "model.safetensors", bf16=options.bf16)
         model.load_state_dict(load_file(options.checkpoint), strict=False)
         run(model, plan(reading, own, known, list(Maker(corpus, draw).pairs()), texts, draw))
         options.out.mkdir(parents=True, exist_ok=True)

@@ -31,9 +31,9 @@ class Judged(NamedTuple):
 class Judge(nn.Module):
     """A cross-encoder with a verdict at [CLS] and a span head, whose [CLS] stands for "no answer" (Devlin et al. 2019)."""
 
-    def __init__(self, weights: Path) -> None:
+    def __init__(self, weights: Path, *, bf16: bool = False) -> None:
         super().__init__()
-        self.bert = Bert(weights, shared_dropout=True)
+        self.bert = Bert(weights, shared_dropout=True, bf16=bf16)
         self.head = nn.Linear(DIMENSIONS, 3)
         nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)

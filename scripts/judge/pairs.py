@@ -16,6 +16,7 @@ from pathlib import Path
 
 from persona.corpus.passages import stretches
 from persona.text import STOPWORDS, stem, words
+from scripts import talks
 from scripts.reader.pairs import Span, load, misspelt, split, squad_articles, standing
 
 HELD_SQUAD = 3  # last articles of SQuAD 2.0 (those with near-misses), kept for evaluation
@@ -86,6 +87,21 @@ def articles(folder: Path, seed: int = 0) -> tuple[list[Article], list[Article]]
     tricky = [a for a in squad if any(not q.spans for p in a.paragraphs for q in p.questions)]
     away = {a.name for a in tricky[-HELD_SQUAD:]}
     return [*(a for a in squad if a.name not in away), *converted], tricky[-HELD_SQUAD:]
+
+
+def talk_articles() -> list[Article]:
+    """The invented talks: each document asked what it answers, and as a near-miss what only the other one does."""
+    out: list[Article] = []
+    for pair in talks.load():
+        for document, asked in pair.sides():
+            made = Article(document.title, [Paragraph(text, split(text)) for text in document.paragraphs])
+            for question, answers in asked:
+                wanted = content(question)
+                holding = [p for p in made.paragraphs if any(a in p.text for a in answers)]
+                for paragraph in holding or [max(made.paragraphs, key=lambda p: len(wanted & content(p.text)))]:
+                    paragraph.questions.append(Asked(question, standing(paragraph.text, answers), list(answers)))
+            out.append(made)
+    return out
 
 
 def _squad(folder: Path) -> list[Article]:

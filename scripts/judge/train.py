@@ -1,6 +1,6 @@
 """Trains the judge on the CPU, with checkpoints that a later call goes on from.
 
-    python -m scripts.judge.train UPSTREAM DATA OUT [--epochs N]
+    python -m scripts.judge.train UPSTREAM DATA OUT [--epochs N] [--bf16]
 
 UPSTREAM holds model.safetensors and tokenizer.json of sentence-transformers/all-MiniLM-L6-v2, DATA the data sets (see
 persona/weights/README.md); OUT gets judge.safetensors and optimiser.pt. Needs the `training` extra. Run it alone: another
@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from scripts.judge.model import Judge, Judged, loss
 from scripts.judge.pairs import Article, Maker, Pair, articles, windows
+from scripts.reader.train import BF16
 from scripts.running import exit_code
 
 SEED = 0
@@ -172,10 +173,10 @@ def evaluate(model: Judge, reading: Reading, held: Sequence[Article], limit: int
 class Trainer:
     """Trains on pairs that are drawn anew each epoch."""
 
-    def __init__(self, upstream: Path, out: Path) -> None:
+    def __init__(self, upstream: Path, out: Path, bf16: bool = False) -> None:
         torch.manual_seed(SEED)
         self.reading = Reading(upstream)
-        self.model = Judge(upstream / "model.safetensors")
+        self.model = Judge(upstream / "model.safetensors", bf16=bf16)
         self._out = out
 
     def train(self, corpus: Sequence[Article], held: Sequence[Article], epochs: int) -> None:
@@ -232,12 +233,13 @@ def main() -> int:
     parser.add_argument("data", type=Path, help="folder with the data sets")
     parser.add_argument("out", type=Path, help="folder for the checkpoint")
     parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--bf16", action="store_true", help=BF16)
     options = parser.parse_args()
 
     def work() -> None:
         corpus, held = articles(options.data, SEED)
         options.out.mkdir(parents=True, exist_ok=True)
-        Trainer(options.upstream, options.out).train(corpus, held, options.epochs)
+        Trainer(options.upstream, options.out, options.bf16).train(corpus, held, options.epochs)
 
     return exit_code(work)
 

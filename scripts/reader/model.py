@@ -75,8 +75,9 @@ class Layer(nn.Module):
 class Bert(nn.Module):
     """BERT without its pooler; the state dict has upstream's names, so that upstream's file loads as it is."""
 
-    def __init__(self, weights: Path, *, shared_dropout: bool = False) -> None:
+    def __init__(self, weights: Path, *, shared_dropout: bool = False, bf16: bool = False) -> None:
         super().__init__()
+        self._bf16 = bf16
         self.dropout = Dropout(shared_dropout)
         self.embeddings = nn.ModuleDict(
             {
@@ -92,6 +93,10 @@ class Bert(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Token ids (texts, tokens) → token rows (texts, tokens, 384). Token type 0 throughout, as llama.cpp runs it."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
+            return self._rows(ids, mask).float()
+
+    def _rows(self, ids: Tensor, mask: Tensor) -> Tensor:
         at = torch.arange(ids.shape[1])
         e = self.embeddings
         x = e["word_embeddings"](ids) + e["position_embeddings"](at) + e["token_type_embeddings"].weight[0]
@@ -115,9 +120,9 @@ class Reader(nn.Module):
     the training near where all-MiniLM-L6-v2 began.
     """
 
-    def __init__(self, weights: Path) -> None:
+    def __init__(self, weights: Path, *, bf16: bool = False) -> None:
         super().__init__()
-        self.bert = Bert(weights)
+        self.bert = Bert(weights, bf16=bf16)
         self.term = nn.Linear(DIMENSIONS, 1)
         nn.init.zeros_(self.term.weight)
         nn.init.constant_(self.term.bias, 1.0)

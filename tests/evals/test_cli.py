@@ -74,6 +74,7 @@ def test_a_bad_case_is_named_by_its_line(cases: Path) -> None:
         (("report", "nosuch"), ("No run 'nosuch'",)),
         (("compare", "a", "b"), ("No run 'a'",)),
         (("calibrate",), ("--judge FOLDER", "--no-fit")),
+        (("calibrate", *(["--judge", "here"] * 3)), ("--judge stands 3 times",)),
         (("calibrate", "--max-risk", "5"), ("--max-risk 5 is no share",)),
         (("calibrate", "--confidence", "95"), ("--confidence 95",)),
         (("external", "/no/such/set"), ("/no/such/set",)),

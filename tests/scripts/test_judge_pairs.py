@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from scripts.judge.pairs import Article, Asked, Maker, Pair, Paragraph, windows
+from persona.errors import InputError
+from scripts import talks
+from scripts.judge.pairs import Article, Asked, Maker, Pair, Paragraph, talk_articles, windows
 from scripts.reader.pairs import split
 
 TEXT = (
@@ -85,3 +89,22 @@ def test_windows_hold_whole_sentences_and_leave_none_out() -> None:
 
 def test_the_same_seed_draws_the_same_pairs(articles: list[Article], pairs: list[Pair]) -> None:
     assert list(Maker(articles, random.Random(0)).pairs()) == pairs
+
+
+def test_a_talk_is_asked_what_it_answers_and_what_only_its_counterpart_does() -> None:
+    made = talk_articles()
+    asked = [(p.text, q) for a in made for p in a.paragraphs for q in p.questions]
+    assert all(any(a in text for a in q.answers) for text, q in asked if q.answers)
+    answered, open_ = ({q.question for _, q in asked if bool(q.spans) is held} for held in (True, False))
+    assert len(answered & open_) > 0.7 * len(answered), "the same question with its answer and without"
+
+
+def test_an_answer_that_a_talk_lacks_is_named(tmp_path: Path) -> None:
+    side = {"title": "Lamps", "paragraphs": [TEXT]}
+    line = {"topic": "lamps", "style": "talk", "a": side, "b": side, "questions": [{"q": "who?", "a": ["Bo"], "b": []}]}
+    (tmp_path / "t.jsonl").write_text(json.dumps(line))
+    with pytest.raises(InputError, match=r"t\.jsonl, line 1: 'Bo'"):
+        talks.load(tmp_path)
+    (tmp_path / "t.jsonl").write_text('{"topic": "lamps"}')
+    with pytest.raises(InputError, match=r"t\.jsonl, line 1: Field required"):
+        talks.load(tmp_path)
