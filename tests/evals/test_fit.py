@@ -37,7 +37,8 @@ def test_each_half_is_read_by_the_judge_of_the_other(fireside: Fireside) -> None
     halves = [{one.analysis.dense for one in asked if fit.taught(one.case) is half} for half in (False, True)]
     assert first.read <= halves[0]
     assert second.read <= halves[1]
-    assert len(first.read | second.read) > 0.8 * len(asked), "the gate stops few"
+    assert len(first.read) > 20
+    assert len(second.read) > 20
     assert made.judged is not None
     assert "judge" in made.judged.features
     assert fireside.judge is not None
@@ -45,7 +46,8 @@ def test_each_half_is_read_by_the_judge_of_the_other(fireside: Fireside) -> None
 
 
 def test_without_a_second_judge_the_first_half_is_left_out(fireside: Fireside) -> None:
-    cases = [c for c in load_cases(split="fit") if c.suite in ("answerable", "near_miss") and c.section][::20]
+    kinds = ("answerable", "near_miss", "off_topic")
+    cases = [c for c in load_cases(split="fit") if c.suite in kinds and not c.history][::20]
     asked = fit.gather(fireside, cases, lambda done, of: None)
     ranked = fit.cross_ranked(asked, fit.RANKER_FEATURES)
     answerable = fit.fit_answerable(fireside, asked, ranked, fit.ANSWERABLE_FEATURES)
