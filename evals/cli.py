@@ -319,9 +319,9 @@ def calibrate_command(
                 "The bundled judge was trained on all of these fit cases, so it can't be weighed on them. Give --judge "
                 "FOLDER with that of the second lesson (persona/weights/README.md), or --no-fit to choose thresholds alone."
             )
-        if half_taught and len(half_taught) != 2:
+        if half_taught and len(half_taught) > 2:
             raise InputError(
-                f"--judge stands {len(half_taught)} times. Give it twice: the first half's, the second half's."
+                f"--judge stands {len(half_taught)} times. Give it once or twice: the first half's, the second half's."
             )
         embedder, judge = LlamaEmbedder(), LlamaJudge()
         halves = [LlamaJudge(folder / JUDGE_MODEL.name, folder / JUDGE_HEAD.name) for folder in half_taught or ()]
