@@ -323,16 +323,22 @@ def calibrate_command(
             raise InputError(
                 f"--judge stands {len(half_taught)} times. Give it once or twice: the first half's, the second half's."
             )
+        for folder in half_taught or ():
+            for file in (JUDGE_MODEL.name, JUDGE_HEAD.name):
+                if not (folder / file).is_file():
+                    raise InputError(
+                        f"--judge: no '{file}' in '{folder}'. Make it with scripts.judge.export (persona/weights/README.md)."
+                    )
         embedder, judge = LlamaEmbedder(), LlamaJudge()
-        halves = [LlamaJudge(folder / JUDGE_MODEL.name, folder / JUDGE_HEAD.name) for folder in half_taught or ()]
+        halves = {
+            half: LlamaJudge(folder / JUDGE_MODEL.name, folder / JUDGE_HEAD.name)
+            for half, folder in enumerate(half_taught or (), 1)
+        }
         blank_line = open_line(settings, 0.0, blank(embedder.fingerprint), judge)
         with _bar("Fitting…", None) as tell:
-            # The second half's judge reads the first half's cases, and the other way round.
-            fitted = fitting.fit(
-                blank_line, loaded, tell, (halves[0], next(iter(halves[1:]), None)) if halves else None
-            )
+            fitted = fitting.fit(blank_line, loaded, tell, halves)
         blank_line.close()
-        for one in halves:
+        for one in halves.values():
             one.close()
         fitting.write(fitted)
         load_coefficients.cache_clear()

@@ -202,8 +202,9 @@ class Judged(NamedTuple):
     judged: Logistic | None = None
 
 
-# The judge that was trained on the cases that are `taught`, and that of the others; without it the former are left out.
-Halves = tuple[Judge, Judge | None]
+# The judge that was trained on the cases that are `taught` (1), and that of the others (2). Cases that only a missing one could
+# be asked about are left out.
+Halves = Mapping[int, Judge]
 
 
 def fit_judged(
@@ -231,7 +232,7 @@ def fit_judged(
     seen: list[Asked] = []
     for number, (one, spans, first) in enumerate(zip(asked, ranked, firsts, strict=True), 1):
         if first >= gate and not one.analysis.dangling:
-            judge = halves[taught(one.case)] if halves else fireside.judge
+            judge = halves.get(2 if taught(one.case) else 1) if halves else fireside.judge
             if judge is not None:
                 seen.append(replace(one, spans=judged(one.analysis.dense, spans, judge)))
         progress(number, len(asked))

@@ -75,6 +75,7 @@ def test_a_bad_case_is_named_by_its_line(cases: Path) -> None:
         (("compare", "a", "b"), ("No run 'a'",)),
         (("calibrate",), ("--judge FOLDER", "--no-fit")),
         (("calibrate", *(["--judge", "here"] * 3)), ("--judge stands 3 times",)),
+        (("calibrate", "--judge", "nowhere"), ("no 'fireside-judge-Q8_0.gguf' in 'nowhere'", "scripts.judge.export")),
         (("calibrate", "--max-risk", "5"), ("--max-risk 5 is no share",)),
         (("calibrate", "--confidence", "95"), ("--confidence 95",)),
         (("external", "/no/such/set"), ("/no/such/set",)),

@@ -33,7 +33,7 @@ def test_each_half_is_read_by_the_judge_of_the_other(fireside: Fireside) -> None
     ranked = fit.cross_ranked(asked, fit.RANKER_FEATURES)
     answerable = fit.fit_answerable(fireside, asked, ranked, fit.ANSWERABLE_FEATURES)
     first, second = Noting(), Noting()
-    made = fit.fit_judged(fireside, asked, ranked, answerable, (first, second), lambda done, of: None)
+    made = fit.fit_judged(fireside, asked, ranked, answerable, {1: first, 2: second}, lambda done, of: None)
     halves = [{one.analysis.dense for one in asked if fit.taught(one.case) is half} for half in (False, True)]
     assert first.read <= halves[0]
     assert second.read <= halves[1]
@@ -52,6 +52,6 @@ def test_without_a_second_judge_the_first_half_is_left_out(fireside: Fireside) -
     ranked = fit.cross_ranked(asked, fit.RANKER_FEATURES)
     answerable = fit.fit_answerable(fireside, asked, ranked, fit.ANSWERABLE_FEATURES)
     only = Noting()
-    fit.fit_judged(fireside, asked, ranked, answerable, (only, None), lambda done, of: None)
+    fit.fit_judged(fireside, asked, ranked, answerable, {1: only}, lambda done, of: None)
     assert only.read
     assert only.read <= {one.analysis.dense for one in asked if not fit.taught(one.case)}
