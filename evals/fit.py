@@ -202,8 +202,8 @@ class Judged(NamedTuple):
     judged: Logistic | None = None
 
 
-# The judge that was trained on the cases that are `taught` (1), and that of the others (2). Cases that only a missing one could
-# be asked about are left out.
+# The judge that was trained on the cases that are `taught` (1), and that of the others (2). Where one is missing, the cases
+# that the other knows are left out.
 Halves = Mapping[int, Judge]
 
 
