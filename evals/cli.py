@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -314,26 +315,24 @@ def calibrate_command(
     settings = _settings(ctx)
     loaded = case_files.load_cases(cases)
     if fit:
-        if not half_taught and cases.resolve() == case_files.FOLDER.resolve():
+        files = [(folder / JUDGE_MODEL.name, folder / JUDGE_HEAD.name) for folder in half_taught or ()]
+        if not files and cases.resolve() == case_files.FOLDER.resolve():
             raise InputError(
                 "The bundled judge was trained on all of these fit cases, so it can't be weighed on them. Give --judge "
                 "FOLDER with that of the second lesson (persona/weights/README.md), or --no-fit to choose thresholds alone."
             )
-        if half_taught and len(half_taught) > 2:
+        if len(files) > 2:
             raise InputError(
-                f"--judge stands {len(half_taught)} times. Give it once or twice: the first half's, the second half's."
+                f"--judge stands {len(files)} times. Give it once or twice: the first half's, the second half's."
             )
-        for folder in half_taught or ():
-            for file in (JUDGE_MODEL.name, JUDGE_HEAD.name):
-                if not (folder / file).is_file():
-                    raise InputError(
-                        f"--judge: no '{file}' in '{folder}'. Make it with scripts.judge.export (persona/weights/README.md)."
-                    )
+        for file in chain.from_iterable(files):
+            if not file.is_file():
+                raise InputError(
+                    f"--judge: no '{file.name}' in '{file.parent}'. "
+                    "Make it with scripts.judge.export (persona/weights/README.md)."
+                )
         embedder, judge = LlamaEmbedder(), LlamaJudge()
-        halves = {
-            half: LlamaJudge(folder / JUDGE_MODEL.name, folder / JUDGE_HEAD.name)
-            for half, folder in enumerate(half_taught or (), 1)
-        }
+        halves = {half: LlamaJudge(*pair) for half, pair in enumerate(files, 1)}
         blank_line = open_line(settings, 0.0, blank(embedder.fingerprint), judge)
         with _bar("Fitting…", None) as tell:
             fitted = fitting.fit(blank_line, loaded, tell, halves)
